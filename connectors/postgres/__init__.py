@@ -1,0 +1,1 @@
+"""Postgres: reading its WAL, writing its tables."""

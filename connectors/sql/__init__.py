@@ -1,0 +1,1 @@
+"""What is the same for all SQL databases, written once over a dialect."""

@@ -1,0 +1,1 @@
+"""SQLite: writing its tables."""

@@ -1,0 +1,123 @@
+"""What flows: one row change, and where it stood in its source.
+
+A :class:`ChangeEvent` is what every source produces and every sink receives. Rows are tuples of
+*physical* values in column order (see :mod:`liberator.schema`), beside a shared ``TableSchema``.
+How an event becomes bytes is the codecs' business; how it is ordered in the log is the log's.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from liberator.schema import TableSchema
+
+Row = tuple[Any, ...]
+
+
+class Operation(enum.Enum):
+    """What happened to the row. The letter is what Debezium writes; it is used in codecs only."""
+
+    READ = "r"
+    CREATE = "c"
+    UPDATE = "u"
+    DELETE = "d"
+    TRUNCATE = "t"
+
+
+class Absent(enum.Enum):
+    """The type of :data:`ABSENT`; an enum, so that the value survives pickling and copying."""
+
+    ABSENT = "absent"
+
+    def __repr__(self) -> str:
+        return "ABSENT"
+
+    def __bool__(self) -> bool:
+        return False
+
+
+#: A column whose value was not sent (unchanged TOAST, partial row image). It is not ``None``: a sink
+#: leaves such a column alone.
+ABSENT: Final = Absent.ABSENT
+
+
+class Position(NamedTuple):
+    """Where we are in a source; positions of one source are totally ordered by plain comparison.
+
+    ``epoch`` grows when the source's position space breaks (slot recreated, server restored);
+    ``major`` is the transaction's place (for a WAL its commit LSN; after the transaction, the LSN
+    behind it); ``minor`` counts the rows already taken of the transaction at ``major``, 0 for none.
+    """
+
+    epoch: int
+    major: int
+    minor: int = 0
+
+
+@dataclass(slots=True)
+class Transaction:
+    """A source transaction, shared by its events; never mutated after construction.
+
+    ``id`` as the source spells it; ``position`` has ``minor`` 0; ``timestamp`` is the commit time in
+    microseconds since 1970 UTC by the database's clock; ``origin`` holds the values of the source's
+    ``origin_fields`` (for Postgres: transaction id and LSN), in that order.
+    """
+
+    id: str
+    position: Position
+    timestamp: int
+    origin: tuple[int | str | None, ...] = ()
+
+
+class Phase(enum.Enum):
+    """How an event relates to the snapshot of its table."""
+
+    SNAPSHOT = "true"  #: a row read by a snapshot (operation READ)
+    STREAM = "false"  #: a change, streamed; the rows before it are all in the log
+    AHEAD = "ahead"  #: a change streamed while its table's snapshot is still running: a sink that
+    #: lacks the row may leave a partial update out, for the snapshot brings the row afterwards
+
+
+@dataclass(slots=True)
+class ChangeEvent:
+    """One row change. Never mutated; not frozen, because freezing triples its cost.
+
+    * ``operation``: READ and CREATE carry ``after``; UPDATE carries ``after`` and, if the source sent
+      it, ``before``; DELETE carries ``before`` (at least its key columns); TRUNCATE carries neither.
+    * ``before``, ``after``: tuples in the order of ``schema.columns``; :data:`ABSENT` for what was
+      not sent.
+    * ``ordinal``: the event's place in its transaction, from 1; ``table_ordinal`` its place among
+      those of the same table. Both are 0 for READ.
+    * ``transaction``: the change's transaction; for READ a transaction-like value whose position is
+      where the stream stood when the row was emitted.
+    * ``moved``: a key change is two events, DELETE of the old key, then CREATE of the new one, in one
+      transaction; each carries the other's key values here (a tuple in key order).
+    """
+
+    operation: Operation
+    topic: str
+    schema: TableSchema
+    before: Row | None
+    after: Row | None
+    transaction: Transaction
+    ordinal: int = 0
+    table_ordinal: int = 0
+    phase: Phase = Phase.STREAM
+    moved: Row | None = field(default=None)
+
+    @property
+    def position(self) -> Position:
+        """Where this very event stands in its source."""
+        epoch, major, _ = self.transaction.position
+        return Position(epoch, major, self.ordinal)
+
+    @property
+    def key(self) -> Row | None:
+        """The values of the key columns, in key order; None where the table has no key."""
+        row = self.after if self.after is not None else self.before
+        if row is None or not self.schema.key:
+            return None
+        return tuple(row[i] for i in self.schema.key)
