@@ -16,6 +16,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
+from pydantic import BaseModel
+
 if TYPE_CHECKING:
     from liberator.registry import Registry
     from liberator.source import State
@@ -152,7 +154,19 @@ class Log(ABC):
     each with its own instance. ``append`` for one source is called by one process at a time (enforced:
     a second one gets a LogError from ``claim``)."""
 
+    #: The pydantic model of this log's options.
+    Config: ClassVar[type[BaseModel]]
+    #: Whether there is one total order over all topics.
     ordered: ClassVar[bool]
+
+    @classmethod
+    @abstractmethod
+    def from_config(cls, config: Any, *, create: bool = True) -> Log:
+        """Open the log that ``config`` (an instance of ``Config``) describes.
+
+        ``create`` False: a log that does not exist yet is a LogError, and nothing is made; commands
+        that only look use that.
+        """
 
     @property
     @abstractmethod
@@ -224,6 +238,15 @@ class Log(ABC):
     @abstractmethod
     def signals(self, source: str, after: int) -> Sequence[Signal]:
         """The signals for ``source`` numbered above ``after``, in order."""
+
+    @abstractmethod
+    def put_status(self, worker: str, body: Mapping[str, Any]) -> None:
+        """Say how ``worker`` (``source:shop``, ``sink:replica``) is doing: plain JSON data, the latest
+        wins. Need not be durable, and never waits for an append; meant for about once a second."""
+
+    @abstractmethod
+    def statuses(self) -> Mapping[str, Mapping[str, Any]]:
+        """What every worker last said, by worker; also of workers that have ended since."""
 
     @abstractmethod
     def upkeep(self) -> bool:
