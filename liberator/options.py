@@ -1,18 +1,69 @@
-"""Options that every source and every sink has, whatever its connector.
+"""Options that every source, sink and log has, whatever its connector, and the types they are made of.
 
 A connector's ``Config`` subclasses one of these and adds its own; a field's description is its
-documentation. Models are data: nothing here connects or derives.
+documentation. Models are data: nothing here connects or derives. Reading them from a file is the
+business of :mod:`liberator.config`, which passes the file's directory as validation context
+(``{"base": Path}``) so that relative paths mean the same wherever a command is started.
 """
 
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
+
+from liberator.patterns import Patterns
 
 Codec = Literal["avro", "json"]
 Envelope = Literal["change", "entity"]
+
+_SECRET_PARAMETER = re.compile(
+    r"((?:password|passwd|pwd|secret|token)\s*=\s*)('(?:[^'\\]|\\.)*'|[^\s&]+)", re.IGNORECASE
+)
+
+
+def redact(url: str) -> str:
+    """``url`` without its password, for messages: ``postgresql://app:***@db/shop``.
+
+    Takes out too much rather than too little: a password may hold an unescaped @ or /.
+    """
+    url = re.sub(r"(://[^:/@\s]*):\S*@", r"\1:***@", url)
+    return _SECRET_PARAMETER.sub(r"\1***", url)
+
+
+def resolve(path: Path, info: ValidationInfo) -> Path:
+    """``path`` as seen from the configuration file's directory; unchanged where there is no file."""
+    base = (info.context or {}).get("base")
+    return path if base is None else Path(base) / path.expanduser()
+
+
+def _no_blank(value: object) -> object:
+    if isinstance(value, str) and not value.strip():
+        raise ValueError("must not be empty")
+    return value
+
+
+def _resolve_url(url: str, info: ValidationInfo) -> str:
+    scheme, separator, path = url.partition(":///")
+    return f"{scheme}{separator}{resolve(Path(path), info)}" if separator and path else url
+
+
+def _patterns(patterns: list[str]) -> list[str]:
+    Patterns(patterns)
+    return patterns
+
+
+#: A database URL. It may hold a password: print it through :func:`redact` only.
+Url = Annotated[str, BeforeValidator(_no_blank)]
+#: The URL of a file, ``scheme:///relative.db`` or ``scheme:////absolute.db``; a relative one is resolved
+#: against the configuration file's directory.
+FileUrl = Annotated[str, BeforeValidator(_no_blank), AfterValidator(_resolve_url)]
+#: A path; a relative one is resolved against the configuration file's directory.
+LocalPath = Annotated[Path, BeforeValidator(_no_blank), AfterValidator(resolve)]
+#: Patterns as :mod:`liberator.patterns` reads them; compile with ``Patterns(...)`` where they are used.
+PatternList = Annotated[list[str], AfterValidator(_patterns)]
 
 
 class Options(BaseModel):
@@ -38,7 +89,7 @@ class SinkOptions(Options):
     """What every sink can be told."""
 
     type: str = Field(description="The connector, as `liberator connectors` lists it.")
-    topics: list[str] = Field(
+    topics: PatternList = Field(
         default=["*"], description="Topics to write, as patterns; one that begins with ! leaves out."
     )
     apply: Literal["transaction", "batch"] = Field(
@@ -52,17 +103,7 @@ class SinkOptions(Options):
     )
 
 
-def redact(url: str) -> str:
-    """``url`` without its password, for messages: ``postgresql://app:***@db/shop``."""
-    url = re.sub(r"(://[^:/@\s]*):[^@/\s]*@", r"\1:***@", url)
-    return re.sub(r"(?i)((?:password|sslpassword|passwd|pwd)=)('[^']*'|[^\s&]+)", r"\1***", url)
+class LogOptions(Options):
+    """What every log can be told."""
 
-
-def _no_blank(value: object) -> object:
-    if isinstance(value, str) and not value.strip():
-        raise ValueError("must not be empty")
-    return value
-
-
-#: A database URL. It may hold a password: print it through :func:`redact` only.
-Url = Annotated[str, BeforeValidator(_no_blank)]
+    type: str = Field(description="The log, as `liberator connectors` lists it.")
