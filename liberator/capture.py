@@ -1,0 +1,169 @@
+"""Pump one: a source into the log.
+
+Read a batch, encode it, append its records and the source's state in one durable step, and only then
+confirm the position to the source: that order, in this one place, is why nothing is lost and nothing
+comes twice. A batch without events still moves the position: such a state is stored about once a
+second, not for every keepalive, and nothing that is not stored is confirmed.
+
+Which process this runs in, and what happens after an error, is the worker's and the runner's matter.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import liberator
+from liberator.codec import Codec, Encode, Producer
+from liberator.errors import LiberatorError
+from liberator.event import ChangeEvent, Position
+from liberator.log import Log, Records
+from liberator.metrics import Every, Meter, Publish, unpublished
+from liberator.schema import TableSchema
+from liberator.source import Batch, Source, State
+
+#: How often an idle source's state is stored, signals are looked for and the status is published.
+SECOND = 1.0
+#: How many schema objects the encoder cache may point to; sources may make a new object per message.
+CACHED = 10_000
+
+
+class Capture:
+    """Moves one source into the log. All calls from one thread; an instance runs once.
+
+    ``publish`` receives the pump's status about once a second.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        log: Log,
+        codec: Codec,
+        publish: Publish = unpublished,
+        clock: Callable[[], float] = time.monotonic,
+    ):
+        self._source = source
+        self._log = log
+        self._encoders = Encoders(source, codec)
+        self._publish = publish
+        self._stored: State | None = None
+        self._timestamp = 0
+        self._meter = Meter(clock)
+        self._idle = Every(SECOND, clock)
+        self._chores = Every(SECOND, clock)
+        self._asked = 0
+        self._refused: dict[int, str] = {}
+
+    def run(self, stop: Callable[[], bool], until: Position | None = None) -> bool:
+        """Capture until ``stop()``, or until the log durably covers ``until``; True for the latter.
+
+        The batch in hand is always finished, stored and confirmed. Errors are raised as they come;
+        whatever the last append stored is where the next run goes on.
+        """
+        source = self._source
+        self._stored = self._log.state(source.name)
+        source.open(self._stored)
+        if self._stored is not None:
+            self._asked = self._stored.snapshot.get("signal", 0)
+            source.confirm(self._stored.position)  # a crash may have come between append and confirm
+        self._look_for_signals()
+        while True:
+            batch = source.read()
+            reached = until is not None and not batch.open and self._covers(batch.state, until)
+            stopping = stop()
+            self._take(batch, at_once=reached or stopping)
+            if reached or stopping:
+                self._publish(self.status(batch.state))
+                return reached
+            if self._chores():
+                self._look_for_signals()
+                self._publish(self.status(batch.state))
+
+    def _take(self, batch: Batch, at_once: bool) -> None:
+        """Store a batch, then confirm it; one without events only now and then, or ``at_once``."""
+        if batch.timestamp:
+            self._timestamp = batch.timestamp
+        if not batch.events and (batch.state == self._stored or not (self._idle() or at_once)):
+            return
+        records = self._encoders.encode(batch.events)
+        self._log.append(self._source.name, records, batch.state, open=batch.open)
+        self._stored = batch.state
+        self._source.confirm(batch.state.position)
+        self._meter.add(len(batch.events))
+
+    def _covers(self, state: State, until: Position) -> bool:
+        """Whether ``state`` covers ``until`` and every signal that was passed on to the source."""
+        if not self._source.reached(state, until):
+            return False
+        noted = state.snapshot.get("signal", 0)
+        return self._asked <= noted or self._asked in self._refused
+
+    def _look_for_signals(self) -> None:
+        """Pass new requests to the source. One that it refuses must not stop the stream: it is shown
+        in the status, and looked at again only after a restart."""
+        source = self._source
+        for signal in self._log.signals(source.name, after=self._asked):
+            self._asked = signal.id
+            try:
+                source.snapshot(signal.id, signal.body.get("tables", []))
+            except NotImplementedError as exc:
+                self._refused[signal.id] = str(exc)
+            except LiberatorError as exc:
+                if exc.retryable:
+                    raise
+                self._refused[signal.id] = str(exc)
+
+    def status(self, state: State) -> dict[str, Any]:
+        """What ``liberator status`` shows of this source; ``timestamp`` in microseconds since 1970."""
+        snapshotting = not self._source.reached(state, state.position)
+        stored = self._stored or state
+        return {
+            "phase": "snapshot" if snapshotting else "streaming",
+            "events": self._meter.total,
+            "rate": self._meter.rate(),
+            "position": self._source.describe(stored.position),
+            "timestamp": self._timestamp,
+            "snapshot": dict(state.snapshot),
+            "refused": {str(number): reason for number, reason in self._refused.items()},
+        }
+
+
+class Encoders:
+    """The compiled encoders of one source's tables, found by the schema object's identity.
+
+    An event costs two comparisons and the call of its encoder; equal schemas that are different
+    objects share one encoder.
+    """
+
+    def __init__(self, source: Source, codec: Codec):
+        self._codec = codec
+        self._producer = Producer(source.name, source.connector, liberator.__version__, source.origin_fields)
+        self._by_object: dict[tuple[int, str], tuple[Encode, TableSchema]] = {}
+        self._by_fingerprint: dict[tuple[str, str], Encode] = {}
+
+    def encode(self, events: Sequence[ChangeEvent]) -> Records:
+        """The records of ``events``, in order."""
+        records = Records()
+        schema: TableSchema | None = None
+        topic: str | None = None
+        encode: Encode | None = None
+        for event in events:
+            if event.schema is not schema or event.topic is not topic or encode is None:
+                schema, topic = event.schema, event.topic
+                known = self._by_object.get((id(schema), topic))
+                encode = known[0] if known is not None else self._find(schema, topic)
+            encode(event, records)
+        return records
+
+    def _find(self, schema: TableSchema, topic: str) -> Encode:
+        version = (schema.fingerprint, topic)
+        encode = self._by_fingerprint.get(version)
+        if encode is None:
+            encode = self._codec.encoder(self._producer, schema, topic)
+            self._by_fingerprint[version] = encode
+        if len(self._by_object) >= CACHED:
+            self._by_object.clear()
+        # the schema is kept beside its encoder, so that its id cannot be given to another object
+        self._by_object[id(schema), topic] = (encode, schema)
+        return encode
