@@ -1,8 +1,9 @@
 """The contract of a codec: events to records, records to events, compiled once per schema version.
 
-``Codec.encoder`` returns a function that appends one event's record (and for a delete its tombstone) to
-a :class:`~liberator.log.Records`; ``Codec.decode`` turns records back into events. Which fields an
-event has in a record is the envelope's matter (:mod:`liberator.codec.envelope`).
+``Codec.encoder`` returns a function that appends the records of a batch of events (and for a delete its
+tombstone) to a :class:`~liberator.log.Records`; :func:`decoder` gives the way back, for records of every
+codec and envelope mixed. Which fields an event has in a record is the envelope's matter
+(:mod:`liberator.codec.envelope`).
 """
 
 from __future__ import annotations
@@ -15,11 +16,11 @@ if TYPE_CHECKING:
     from liberator.event import ChangeEvent
     from liberator.log import Records
     from liberator.registry import Registry
-    from liberator.schema import TableSchema
 
 EnvelopeName = Literal["change", "entity"]
-#: Appends the records of one event.
-Encode = Callable[["ChangeEvent", "Records"], None]
+#: Appends the records of some events, in order; the events may be of any tables and schema versions. A
+#: batch at a time, because what events share (transaction, schema) is then worked out once.
+Encode = Callable[[Sequence["ChangeEvent"], "Records"], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,18 +37,34 @@ class Producer:
 
 
 class Codec(Protocol):
-    """A way to write events. One instance per pump; it caches what it compiled."""
+    """A way to write events. One instance per capture; it caches what it compiled."""
 
     def __init__(self, registry: Registry, envelope: EnvelopeName = "change") -> None: ...
 
-    def encoder(self, producer: Producer, schema: TableSchema, topic: str) -> Encode:
-        """Compile the encoder for one table version, registering its key and value schema.
+    def encoder(self, producer: Producer) -> Encode:
+        """The function that writes events of ``producer``; callers keep it as long as the source runs.
 
-        Fast per event, slow to make: callers keep it.
+        It compiles what a (topic, schema version) needs when it first meets one, and registers the
+        schemas of key and value then. Raises SchemaError for a value that its column's type cannot
+        hold; the records of the events before it have been appended then.
         """
         ...
 
-    def decode(self, records: Records) -> Sequence[ChangeEvent]:
-        """The events that ``records`` hold, in order. A tombstone that follows its delete (``change``)
-        is swallowed. Raises DecodeError for bytes that are not an event."""
+
+class Decoder(Protocol):
+    """A way back from records to events; :func:`decoder` makes one."""
+
+    def decode(self, records: Records) -> list[ChangeEvent]:
+        """The events that ``records`` hold, in order, whichever codec and envelope wrote them.
+
+        A tombstone that follows its delete (``change``) is swallowed, so there may be fewer events than
+        records. Raises DecodeError for bytes that are not an event.
+        """
         ...
+
+
+def decoder(registry: Registry) -> Decoder:
+    """A decoder for the log that ``registry`` belongs to; keep it, it caches what it compiled."""
+    from liberator.codec.decoder import RecordDecoder
+
+    return RecordDecoder(registry)
