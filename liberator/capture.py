@@ -11,22 +11,19 @@ Which process this runs in, and what happens after an error, is the worker's and
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import liberator
-from liberator.codec import Codec, Encode, Producer
+from liberator.codec import Codec, Producer
 from liberator.errors import LiberatorError
-from liberator.event import ChangeEvent, Position
+from liberator.event import Position
 from liberator.log import Log, Records
 from liberator.metrics import Every, Meter, Publish, unpublished
-from liberator.schema import TableSchema
 from liberator.source import Batch, Source, State
 
 #: How often an idle source's state is stored, signals are looked for and the status is published.
 SECOND = 1.0
-#: How many schema objects the encoder cache may point to; sources may make a new object per message.
-CACHED = 10_000
 
 
 class Capture:
@@ -45,7 +42,9 @@ class Capture:
     ):
         self._source = source
         self._log = log
-        self._encoders = Encoders(source, codec)
+        self._encode = codec.encoder(
+            Producer(source.name, source.connector, liberator.__version__, source.origin_fields)
+        )
         self._publish = publish
         self._stored: State | None = None
         self._timestamp = 0
@@ -86,7 +85,8 @@ class Capture:
             self._timestamp = batch.timestamp
         if not batch.events and (batch.state == self._stored or not (self._idle() or at_once)):
             return
-        records = self._encoders.encode(batch.events)
+        records = Records()
+        self._encode(batch.events, records)
         self._log.append(self._source.name, records, batch.state, open=batch.open)
         self._stored = batch.state
         self._source.confirm(batch.state.position)
@@ -127,43 +127,3 @@ class Capture:
             "snapshot": dict(state.snapshot),
             "refused": {str(number): reason for number, reason in self._refused.items()},
         }
-
-
-class Encoders:
-    """The compiled encoders of one source's tables, found by the schema object's identity.
-
-    An event costs two comparisons and the call of its encoder; equal schemas that are different
-    objects share one encoder.
-    """
-
-    def __init__(self, source: Source, codec: Codec):
-        self._codec = codec
-        self._producer = Producer(source.name, source.connector, liberator.__version__, source.origin_fields)
-        self._by_object: dict[tuple[int, str], tuple[Encode, TableSchema]] = {}
-        self._by_fingerprint: dict[tuple[str, str], Encode] = {}
-
-    def encode(self, events: Sequence[ChangeEvent]) -> Records:
-        """The records of ``events``, in order."""
-        records = Records()
-        schema: TableSchema | None = None
-        topic: str | None = None
-        encode: Encode | None = None
-        for event in events:
-            if event.schema is not schema or event.topic is not topic or encode is None:
-                schema, topic = event.schema, event.topic
-                known = self._by_object.get((id(schema), topic))
-                encode = known[0] if known is not None else self._find(schema, topic)
-            encode(event, records)
-        return records
-
-    def _find(self, schema: TableSchema, topic: str) -> Encode:
-        version = (schema.fingerprint, topic)
-        encode = self._by_fingerprint.get(version)
-        if encode is None:
-            encode = self._codec.encoder(self._producer, schema, topic)
-            self._by_fingerprint[version] = encode
-        if len(self._by_object) >= CACHED:
-            self._by_object.clear()
-        # the schema is kept beside its encoder, so that its id cannot be given to another object
-        self._by_object[id(schema), topic] = (encode, schema)
-        return encode
