@@ -127,10 +127,9 @@ def _extra(dist: Distribution, modules: list[str]) -> str | None:
     """
     brings = []
     for requirement in dist.requires or []:
-        extra = re.search(r"extra\s*==\s*['\"]([^'\"]+)['\"]", requirement)
-        name = re.match(r"[A-Za-z0-9._-]+", requirement)
-        if extra and name:
-            brings.append((_plain(name[0]), extra[1]))
+        wanted = re.match(r"([A-Za-z0-9._-]+).*;.*\bextra\s*==\s*['\"]([^'\"]+)['\"]", requirement)
+        if wanted:
+            brings.append((_plain(wanted[1]), wanted[2]))
     for module in map(_plain, modules):
         for fits in (str.__eq__, str.startswith):
             for name, extra in brings:

@@ -16,10 +16,13 @@ class Finding:
     """One fact about a database that helps or hinders.
 
     ``level`` error means that a run would fail or lose data, warning that it would hurt. ``remedy`` is
-    a command or a sentence that mends it, empty for ``ok``.
+    a command or a sentence that mends it, empty for ``ok``. ``option`` is the option in the configuration
+    that is wrong, if it is one: ``url`` for a database that cannot be reached, ``tables`` for a table
+    that does not exist; such an error counts as wrong configuration.
     """
 
     level: Level
     check: str
     message: str
     remedy: str = ""
+    option: str = ""

@@ -98,6 +98,16 @@ class Source(ABC):
         self.name = name
         self.config = config
 
+    @classmethod
+    def init(cls, url: str) -> str:
+        """Options for a source that reads the database at ``url``, as commented YAML lines without
+        ``type`` and ``url``: what ``liberator init`` writes. Connects, reads only, never repeats the URL.
+
+        A connector that has this is also named in the entry point group ``liberator.schemes``, by the
+        schemes of its URLs.
+        """
+        raise NotImplementedError(f"{cls.__name__} cannot describe a database")
+
     @abstractmethod
     def open(self, state: State | None) -> None:
         """Connect and resume strictly after ``state.position``; None: from the beginning.

@@ -1,0 +1,128 @@
+"""``liberator check``: everything that would hinder a run, found before it does.
+
+The configuration first; then every source and sink that is configured rightly looks at its database, all
+at the same time, for one that cannot be reached takes long to say so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import click
+
+from liberator.cli import output
+from liberator.cli.arguments import config_option
+from liberator.errors import ConfigError, LiberatorError
+
+if TYPE_CHECKING:
+    from liberator.config import Draft
+    from liberator.preflight import Finding
+    from liberator.sink import Sink
+    from liberator.source import Source
+
+_COLORS = {"ok": "green", "warning": "yellow", "error": "red"}
+
+
+class Result(NamedTuple):
+    """One finding and whose it is: ``sources.shop``."""
+
+    owner: str
+    finding: Finding
+
+    @property
+    def place(self) -> str:
+        """Where in the configuration file: ``sources.shop.tables``."""
+        return f"{self.owner}.{self.finding.option}" if self.finding.option else self.owner
+
+
+@click.command()
+@config_option
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of lines.")
+def command(config: Path, as_json: bool) -> int:
+    """Check the configuration, then every database in it.
+
+    Looks at versions, settings, privileges, tables, objects left over and free space; changes nothing.
+    Ends with 2 if the configuration is wrong, with 1 if a run would fail for another reason.
+
+    \b
+    Example:
+        liberator check --config shop.yaml
+    """
+    from liberator.config import examine
+
+    draft = examine(config)
+    results = look(draft)
+    errors = [result for result in results if result.finding.level == "error"]
+    misconfigured = bool(draft.problems) or any(result.finding.option for result in errors)
+    if as_json:
+        output.as_json(
+            {
+                "ok": not draft.problems and not errors,
+                "problems": draft.problems,
+                "warnings": draft.warnings,
+                "findings": [{"place": result.place, **asdict(result.finding)} for result in results],
+            }
+        )
+    else:
+        _print(draft, results)
+    return 2 if misconfigured else 1 if errors else 0
+
+
+def look(draft: Draft) -> list[Result]:
+    """What all sources and sinks of ``draft`` find, in the file's order."""
+    from liberator import plugins
+
+    checks: list[tuple[str, Callable[[], Source | Sink]]] = []
+    for name, options in draft.sources.items():
+        checks.append((f"sources.{name}", _maker(plugins.source_class(options.type), name, options)))
+    for name, options in draft.sinks.items():
+        checks.append((f"sinks.{name}", _maker(plugins.sink_class(options.type), name, options)))
+    with ThreadPoolExecutor(max_workers=max(1, len(checks))) as pool:
+        found = pool.map(lambda check: _look(check[1]), checks)
+        return [
+            Result(owner, finding)
+            for (owner, _), findings in zip(checks, found, strict=True)
+            for finding in findings
+        ]
+
+
+def _maker(
+    kind: Callable[[str, object], Source | Sink], name: str, options: object
+) -> Callable[[], Source | Sink]:
+    return lambda: kind(name, options)
+
+
+def _look(make: Callable[[], Source | Sink]) -> list[Finding]:
+    """One connector's findings; that it could not look is one too."""
+    from liberator.preflight import Finding
+
+    try:
+        return make().check()
+    except ConfigError as exc:
+        return [Finding("error", "configuration", problem, exc.hint or "") for problem in exc.problems]
+    except LiberatorError as exc:
+        return [Finding("error", "check", str(exc), exc.hint or "")]
+
+
+def _print(draft: Draft, results: list[Result]) -> None:
+    output.error(draft.problems)
+    for warning in draft.warnings:
+        output.warning(warning)
+    for result in results:
+        finding = result.finding
+        level = click.style(f"{finding.level:7}", fg=_COLORS[finding.level])
+        output.line(f"{level}  {result.place}: {finding.check}: {finding.message}")
+        if finding.remedy:
+            output.line(f"         remedy: {finding.remedy}")
+    levels = [result.finding.level for result in results]
+    errors = levels.count("error") + len(draft.problems)
+    warnings = levels.count("warning") + len(draft.warnings)
+    output.line(f"{_count(errors, 'error')}, {_count(warnings, 'warning')}")
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number or 'no'} {what}{'' if number == 1 else 's'}"

@@ -1,0 +1,162 @@
+"""``liberator connectors``: what is installed, and what it can be told."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import click
+
+from liberator.cli import output
+from liberator.cli.arguments import json_option
+from liberator.errors import ConfigError
+from liberator.plugins import GROUPS, MissingDriver, installed, load, suggest
+
+_SHOWN = ("sources", "sinks", "logs")
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One option of a connector; ``default`` is None where the option is ``required``."""
+
+    name: str
+    type: str
+    required: bool
+    default: Any
+    description: str
+
+
+@dataclass(frozen=True, slots=True)
+class Connector:
+    """A source, sink or log that is installed; ``missing`` tells how to install its driver."""
+
+    kind: str
+    name: str
+    package: str
+    description: str
+    missing: str | None
+    options: list[Option]
+
+
+@click.command()
+@click.argument("name", required=False)
+@json_option
+def command(name: str | None, as_json: bool) -> None:
+    """List the sources, sinks and logs that are installed, or the options of NAME.
+
+    \b
+    Example:
+        liberator connectors
+        liberator connectors stdout
+    """
+    found = [describe(group, entry) for group in _SHOWN for entry in installed(group)]
+    if name is not None:
+        found = [connector for connector in found if connector.name == name]
+        if not found:
+            known = [entry for group in _SHOWN for entry in installed(group)]
+            raise ConfigError(
+                f"no connector {name} is installed{suggest(name, known)}",
+                hint="`liberator connectors` lists what is",
+            )
+    if as_json:
+        output.as_json([asdict(connector) for connector in found])
+    elif name is None:
+        rows = [(c.kind, c.name, c.package, c.missing or c.description) for c in found]
+        output.table(("kind", "name", "package", "description"), rows)
+    else:
+        for connector in found:
+            _print(connector)
+
+
+def describe(group: str, name: str) -> Connector:
+    """What ``name`` in ``group`` is and what its ``Config`` says about itself."""
+    distribution = installed(group)[name].dist
+    package = f"{distribution.name} {distribution.version}" if distribution else ""
+    try:
+        found = load(group, name)
+    except MissingDriver as exc:
+        return Connector(GROUPS[group], name, package, "", exc.hint or str(exc), [])
+    summary = (inspect.getdoc(found) or "").split("\n\n")[0].replace("\n", " ")
+    return Connector(GROUPS[group], name, package, summary, None, options(found.Config))
+
+
+def options(model: Any) -> list[Option]:
+    """The options of a pydantic model in the order of their declaration, ``type`` left out."""
+    schema = model.model_json_schema()
+    required = schema.get("required", [])
+    return [
+        Option(
+            name,
+            spell(part, schema.get("$defs", {})),
+            name in required,
+            part.get("default"),
+            part.get("description", ""),
+        )
+        for name, part in schema.get("properties", {}).items()
+        if name != "type"
+    ]
+
+
+def spell(part: dict[str, Any], definitions: dict[str, Any]) -> str:
+    """A JSON schema as a person says it: ``list of text``, ``initial | none | only``, ``number >= 0``."""
+    if "$ref" in part:
+        return spell(definitions[part["$ref"].rpartition("/")[2]], definitions)
+    if "allOf" in part and len(part["allOf"]) == 1:
+        return spell(part["allOf"][0], definitions)
+    if "anyOf" in part:
+        members = dict.fromkeys(spell(member, definitions) for member in part["anyOf"])
+        return " | ".join(member for member in members if member != "nothing")
+    if "enum" in part:
+        return " | ".join(map(str, part["enum"]))
+    if "const" in part:
+        return str(part["const"])
+    return _spell_type(part, definitions)
+
+
+def _spell_type(part: dict[str, Any], definitions: dict[str, Any]) -> str:
+    match part.get("type"):
+        case "string":
+            return "path" if part.get("format") == "path" else "text"
+        case "boolean":
+            return "true | false"
+        case "integer" | "number" as number:
+            low, high = part.get("minimum", part.get("exclusiveMinimum")), part.get("maximum")
+            limits = "".join(
+                [f" >= {low}" if low is not None else "", f" <= {high}" if high is not None else ""]
+            )
+            return ("whole number" if number == "integer" else "number") + limits
+        case "array":
+            return f"list of {spell(part.get('items', {}), definitions)}"
+        case "object":
+            inner = part.get("additionalProperties")
+            return f"mapping to {spell(inner, definitions)}" if isinstance(inner, dict) else "mapping"
+        case "null":
+            return "nothing"
+        case _:
+            return "anything"
+
+
+def _print(connector: Connector) -> None:
+    output.line(f"{connector.kind} {connector.name} ({connector.package})")
+    if connector.missing:
+        output.line(f"  its driver is missing: {connector.missing}")
+        return
+    output.line(f"  {connector.description}")
+    for option in connector.options:
+        standard = "required" if option.required else f"default {_yaml(option.default)}"
+        output.line()
+        output.line(f"  {option.name}: {option.type} ({standard})")
+        if option.description:
+            output.line(f"      {option.description}")
+    output.line()
+
+
+def _yaml(value: Any) -> str:
+    """A default as one would write it in the file."""
+    import yaml
+
+    if value is None:
+        return "none"
+    text: str = yaml.safe_dump(value, default_flow_style=True, width=10_000)
+    return text.removesuffix("\n").removesuffix("\n...")
