@@ -1,0 +1,180 @@
+"""What a record says of an event, in words that both codecs share.
+
+**change** is Debezium's envelope. The record's key is the table's key columns; its value has
+
+* ``before``, ``after``: the row, columns by name; null where the event has none;
+* ``unavailable``, ``unavailable_before``: the fields of ``after`` and of ``before`` that the source did
+  not send. They stand as null in the row, and are not null in the database;
+* ``op``: r (read by a snapshot), c (create), u (update), d (delete), t (truncate);
+* ``source``: ``version``, ``connector``, ``name`` of the source, ``db``, ``schema``, ``table``, ``snapshot``
+  (the event's phase), ``ts_ms`` and ``ts_us`` (the commit, by the database's clock), ``epoch`` and
+  ``major`` (with ``total_order`` the event's position), then the source's own fields;
+* ``transaction``: its ``id``, the event's place in it (``total_order``) and its place among those of the
+  same table (``data_collection_order``), both from 1, both 0 for a row that a snapshot read;
+* ``moved``: where a key changed, the key of the other half of the pair delete + create;
+* ``ts_ms``: when the event was encoded. It is the one field that does not come back when decoding.
+
+A delete is followed by a tombstone: the same key, no value, no headers. A truncate has no key.
+
+**entity** is the row itself as the value; everything else is in headers (:data:`HEADERS`), and a delete
+*is* a tombstone. It carries no ``before``: a decoded update has none, and a decoded delete has the key
+columns only.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from liberator.errors import DecodeError, SchemaError
+from liberator.event import ABSENT, ChangeEvent, Operation, Phase, Position, Row, Transaction
+from liberator.log import Headers
+from liberator.schema import TableSchema
+
+#: The letters of the operations, and back.
+LETTERS = {operation: operation.value for operation in Operation}
+OPERATIONS = {operation.value: operation for operation in Operation}
+PHASES = {phase.value: phase for phase in Phase}
+
+#: The headers of an ``entity`` record, in the order they are written. All are text in UTF-8, numbers in
+#: decimal, but ``moved``.
+HEADERS: Mapping[str, str] = {
+    "op": "the operation's letter",
+    "order": "total_order/data_collection_order: the place in the transaction, and among its table's events",
+    "unavailable": "JSON array: fields that were not sent (they are null in the value); left out if none",
+    "moved": "where a key changed: the other half's record key, byte for byte; else left out",
+    "schema": "the value's schema id, where there is no value to carry it (delete, truncate)",
+    "source": "name of the source",
+    "tx": "the transaction's id",
+    "position": "epoch/major: where the transaction stands in its source",
+    "ts_us": "commit time in microseconds since 1970 UTC, by the database's clock",
+    "snapshot": "the event's phase: true, ahead; left out in plain streaming",
+    "origin": "JSON array: the values of the source's own fields, in their order; left out if it has none",
+}
+
+
+def absent(row: Row | None) -> tuple[int, ...]:
+    """The indexes of the columns that were not sent."""
+    if row is None:
+        return ()
+    return tuple(i for i, value in enumerate(row) if value is ABSENT)
+
+
+def check_transaction(transaction: Transaction, origin_fields: int, source: str) -> None:
+    """Raise SchemaError for a transaction whose envelope would not give it back."""
+    if transaction.position.minor:
+        raise SchemaError(f"source {source} gave a transaction whose position has a minor part")
+    if len(transaction.origin) != origin_fields:
+        raise SchemaError(
+            f"source {source} gave a transaction with {len(transaction.origin)} origin values"
+            f" where it declares {origin_fields}"
+        )
+
+
+def check_entity(event: ChangeEvent) -> None:
+    """Raise SchemaError for an event that ``entity`` would lose: a row that no key names."""
+    if not event.schema.key and event.operation in (Operation.UPDATE, Operation.DELETE):
+        raise SchemaError(
+            f"table {event.schema.schema}.{event.schema.table} has no key, so the envelope entity cannot"
+            f" say which row a {event.operation.name.lower()} means",
+            hint="give the table a key, or use the envelope change",
+        )
+
+
+def shared_headers(transaction: Transaction, phase: Phase, source: str) -> Headers:
+    """The ``entity`` headers that the events of a transaction have in common."""
+    epoch, major, _ = transaction.position
+    out = [
+        ("source", source.encode()),
+        ("tx", transaction.id.encode()),
+        ("position", b"%d/%d" % (epoch, major)),
+        ("ts_us", b"%d" % transaction.timestamp),
+    ]
+    if phase is not Phase.STREAM:
+        out.append(("snapshot", phase.value.encode()))
+    if transaction.origin:
+        out.append(("origin", json.dumps(transaction.origin, separators=(",", ":")).encode()))
+    return tuple(out)
+
+
+def own_headers(event: ChangeEvent, fields: tuple[str, ...], moved: bytes | None, schema_id: int) -> Headers:
+    """The ``entity`` headers of one event; ``fields`` are the value's field names in column order,
+    ``moved`` is the framed key of the other half of its pair."""
+    out = [
+        ("op", event.operation.value.encode()),
+        ("order", b"%d/%d" % (event.ordinal, event.table_ordinal)),
+    ]
+    if event.after is None:
+        out.append(("schema", b"%d" % schema_id))
+    elif ABSENT in event.after:
+        missing = [fields[i] for i in absent(event.after)]
+        out.append(("unavailable", json.dumps(missing, separators=(",", ":")).encode()))
+    if moved is not None:
+        out.append(("moved", moved))
+    return tuple(out)
+
+
+@dataclass(frozen=True, slots=True)
+class Meta:
+    """What the headers of an ``entity`` record say; ``missing`` holds field names, ``moved`` a framed
+    key, ``schema`` the id of the value's schema where the headers name it."""
+
+    operation: Operation
+    transaction: Transaction
+    ordinal: int
+    table_ordinal: int
+    phase: Phase
+    missing: tuple[str, ...]
+    moved: bytes | None
+    schema: int | None
+
+
+def read_headers(headers: Headers) -> Meta:
+    """What :func:`own_headers` and :func:`shared_headers` wrote; headers of others are passed over.
+
+    Raises DecodeError where one is missing or damaged.
+    """
+    found = dict(headers)
+    try:
+        epoch, major = found["position"].split(b"/")
+        ordinal, table_ordinal = found["order"].split(b"/")
+        origin = json.loads(found.get("origin", b"[]"))
+        missing = json.loads(found.get("unavailable", b"[]"))
+        if not all(isinstance(v, int | str | None) for v in origin) or not isinstance(missing, list):
+            raise ValueError("not a list of what it should be")
+        return Meta(
+            OPERATIONS[found["op"].decode()],
+            Transaction(
+                found["tx"].decode(), Position(int(epoch), int(major)), int(found["ts_us"]), tuple(origin)
+            ),
+            int(ordinal),
+            int(table_ordinal),
+            PHASES[found.get("snapshot", b"false").decode()],
+            tuple(map(str, missing)),
+            found.get("moved"),
+            int(found["schema"]) if "schema" in found else None,
+        )
+    except (KeyError, ValueError, TypeError, AttributeError, RecursionError):
+        raise DecodeError("the headers are not those of an entity record") from None
+
+
+def key_only(schema: TableSchema, key: Row) -> Row:
+    """A row that has the key columns, ABSENT for all others."""
+    row = [ABSENT] * len(schema.columns)
+    for i, value in zip(schema.key, key, strict=True):
+        row[i] = value
+    return tuple(row)
+
+
+def with_absent(row: Row, fields: tuple[str, ...], missing: Sequence[str]) -> Row:
+    """``row`` with ABSENT in the fields named; raises DecodeError for a name that is no field."""
+    if not missing:
+        return row
+    out = list(row)
+    try:
+        for name in missing:
+            out[fields.index(name)] = ABSENT
+    except ValueError:
+        raise DecodeError("a record says that a field was not sent which its schema does not have") from None
+    return tuple(out)
