@@ -9,7 +9,8 @@ mirrors the source has to.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from liberator.errors import SinkError, SourceError
@@ -27,6 +28,12 @@ class Abort:
         self.retryable = retryable
         self.raised = False
 
+    def crash(self) -> None:
+        """Raise, the first time."""
+        if not self.raised:
+            self.raised = True
+            raise SourceError("the script says to fail here", retryable=self.retryable)
+
 
 #: What a script is made of: the events of one whole transaction, or a crash.
 Item = list[ChangeEvent] | Abort
@@ -35,9 +42,9 @@ Item = list[ChangeEvent] | Abort
 class ListSource(Source):
     """Plays ``script``, at most ``batch`` events a read; a longer transaction is read in parts.
 
-    The script may grow while it is played. ``rows`` holds what a snapshot of a table finds, by the
-    table's name. What was confirmed is in ``confirmed``. ``idle`` is how long a read without events
-    takes, in seconds.
+    The script may grow while it is played. With ``snapshot`` a first open finds the rows that the script
+    has made so far, and plays on from there. What was confirmed is in ``confirmed``. ``idle`` is how long
+    a read without events takes, in seconds.
     """
 
     Config: ClassVar[type[SourceOptions]] = SourceOptions
@@ -48,14 +55,14 @@ class ListSource(Source):
         name: str,
         script: Sequence[Item],
         batch: int = 1000,
-        rows: Mapping[str, Sequence[ChangeEvent]] | None = None,
+        snapshot: bool = False,
         idle: float = 0.001,
     ):
         super().__init__(name, None)
         self.confirmed: list[Position] = []
         self._script = script
         self._batch = batch
-        self._rows = rows or {}
+        self._snapshot = snapshot
         self._idle = idle
         self._state: State | None = None
         self._item = 0  # the item to read next, and how many of its events are read
@@ -63,24 +70,29 @@ class ListSource(Source):
 
     def open(self, state: State | None) -> None:
         """Go to the place in the script where ``state`` stands."""
-        self._state = state or State(Position(0, 0), {"server": "list"}, {"signal": 0, "pending": []})
+        self._state = state or self._beginning()
         at = self._state.position
         self._item = self._taken = 0
         for index, item in enumerate(self._script):
             if isinstance(item, Abort):
                 continue
-            behind = _behind(item)
-            if at >= behind:
+            if at >= _behind(item):
                 self._item = index + 1
             elif at > item[0].transaction.position:
                 self._item, self._taken = index, at.minor
 
+    def _beginning(self) -> State:
+        if not self._snapshot:
+            return State(Position(0, 0), {"server": "list"}, {"signal": 0, "pending": []})
+        position = self.current()
+        pending = [[name, []] for name in self._tables(position)]
+        return State(position, {"server": "list"}, {"signal": 0, "pending": pending})
+
     def read(self) -> Batch:
         """Events up to ``batch``, whole transactions as far as they fit."""
         state = self._opened()
-        pending = state.snapshot["pending"]
-        if pending and not self._taken:
-            return self._read_table(state, pending)
+        if state.snapshot["pending"] and not self._taken:
+            return self._read_rows(state)
         events: list[ChangeEvent] = []
         while self._item < len(self._script):
             item = self._script[self._item]
@@ -88,9 +100,7 @@ class ListSource(Source):
                 if events:
                     break
                 self._item += 1
-                if not item.raised:
-                    item.raised = True
-                    raise SourceError("the script says to fail here", retryable=item.retryable)
+                item.crash()
                 continue
             if events and len(events) + len(item) > self._batch:
                 break
@@ -106,7 +116,7 @@ class ListSource(Source):
         last = events[-1].transaction
         epoch, major, _ = last.position
         after = Position(epoch, major, self._taken) if self._taken else Position(epoch, major + 1)
-        self._state = State(after, state.identity, state.snapshot, state.schemas)
+        self._state = replace(state, position=after)
         return Batch(events, self._state, open=self._taken > 0, timestamp=last.timestamp)
 
     def confirm(self, position: Position) -> None:
@@ -116,14 +126,15 @@ class ListSource(Source):
         self.confirmed.append(position)
 
     def snapshot(self, signal: int, tables: Sequence[str]) -> None:
-        """Read ``tables`` again; one that ``rows`` does not have is refused."""
+        """Read ``tables`` (``schema.table``) again; one that the script never wrote is refused."""
         state = self._opened()
+        known = self._tables(self.current())
         for name in tables:
-            if name not in self._rows:
+            if name not in known:
                 raise SourceError(f"there is no table {name}")
         if signal > state.snapshot["signal"]:
-            progress = {"signal": signal, "pending": [*state.snapshot["pending"], *tables]}
-            self._state = State(state.position, state.identity, progress, state.schemas)
+            pending = [*state.snapshot["pending"], *([name, []] for name in tables)]
+            self._state = replace(state, snapshot={"signal": signal, "pending": pending})
 
     def current(self) -> Position:
         """Behind the last transaction of the script."""
@@ -138,22 +149,53 @@ class ListSource(Source):
             raise SourceError(f"source {self.name} is not open")
         return self._state
 
-    def _read_table(self, state: State, pending: Sequence[str]) -> Batch:
-        """All rows of the first pending table; they stand where the stream stands."""
-        here = Transaction("", state.position._replace(minor=0), 0)
-        topic = f"{self.name}.public.{pending[0]}"
+    def _read_rows(self, state: State) -> Batch:
+        """The next rows of the first pending table, in key order, as they are where the stream stands."""
+        (name, after), *others = state.snapshot["pending"]
+        rows = self._tables(state.position).get(name, {})
+        keys = [key for key in sorted(rows) if key > tuple(after)][: self._batch]
+        here = Transaction("", state.position, 0)
         events = [
-            ChangeEvent(Operation.READ, topic, row.schema, None, row.after, here, phase=Phase.SNAPSHOT)
-            for row in self._rows[pending[0]]
+            replace(rows[key], operation=Operation.READ, before=None, transaction=here, ordinal=0)
+            for key in keys
         ]
-        progress = {**state.snapshot, "pending": list(pending[1:])}
-        self._state = State(state.position, state.identity, progress, state.schemas)
+        events = [replace(event, table_ordinal=0, moved=None, phase=Phase.SNAPSHOT) for event in events]
+        pending = [[name, list(keys[-1])], *others] if len(keys) == self._batch else others
+        self._state = replace(state, snapshot={**state.snapshot, "pending": pending})
         return Batch(events, self._state)
+
+    def _tables(self, position: Position) -> dict[str, dict[Row, ChangeEvent]]:
+        """The rows that the script has made by ``position``, by ``schema.table`` and key: for each the
+        event that a snapshot would make of it."""
+        tables: dict[str, dict[Row, ChangeEvent]] = {}
+        for item in self._script:
+            if isinstance(item, Abort) or _behind(item) > position:
+                continue
+            for event in item:
+                table = tables.setdefault(f"{event.schema.schema}.{event.schema.table}", {})
+                if event.operation is Operation.TRUNCATE:
+                    table.clear()
+                    continue
+                assert event.key is not None
+                if event.operation is Operation.DELETE:
+                    table.pop(event.key, None)
+                else:
+                    table[event.key] = _merged(table.get(event.key), event)
+        return tables
 
 
 def _behind(item: list[ChangeEvent]) -> Position:
     epoch, major, _ = item[0].transaction.position
     return Position(epoch, major + 1)
+
+
+def _merged(old: ChangeEvent | None, new: ChangeEvent) -> ChangeEvent:
+    """``new``, with what it did not send taken from ``old``."""
+    if old is None or old.schema is not new.schema or ABSENT not in (new.after or ()):
+        return new
+    assert old.after is not None and new.after is not None
+    pairs = zip(old.after, new.after, strict=True)
+    return replace(new, after=tuple(was if now is ABSENT else now for was, now in pairs))
 
 
 class Store:
