@@ -71,10 +71,10 @@ class Capture:
             batch = source.read()
             reached = until is not None and not batch.open and self._covers(batch.state, until)
             stopping = stop()
-            self._take(batch, at_once=reached or stopping)
-            if reached or stopping:
+            self._take(batch, at_once=reached or stopping or batch.end)
+            if reached or stopping or batch.end:
                 self._publish(self.status(batch.state))
-                return reached
+                return reached or batch.end
             if self._chores():
                 self._look_for_signals()
                 self._publish(self.status(batch.state))

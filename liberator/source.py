@@ -40,13 +40,15 @@ class Batch:
 
     ``open`` is True where the last event's transaction goes on in the next batch. ``timestamp`` is the
     newest moment, in microseconds since 1970 by the database's clock, up to which the source has now
-    been read (0: unknown); a quiet source still moves it.
+    been read (0: unknown); a quiet source still moves it. ``end``: there will never be more, capture is
+    done.
     """
 
     events: Sequence[ChangeEvent]
     state: State
     open: bool = False
     timestamp: int = 0
+    end: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,312 @@
+"""Chunks of a table, by ``copy``, each in one read-only snapshot.
+
+A chunk's transaction first takes the lock that every reader takes (``access share``), and its snapshot only
+then: a table rewritten by DDL between the two would look empty. The lock is waited for briefly; a
+chunk that cannot be read now is read later. Which rows of a chunk are still news is
+:mod:`liberator.snapshot`'s business.
+
+Tables with a key are read by ranges of it, each range in a transaction of its own. Tables without one
+are read by ranges of their physical place, all of them in *one* transaction: rows without identity
+cannot be told apart from their own newer versions, so the cut between snapshot and stream must be exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import psycopg
+from psycopg import pq
+
+from connectors.postgres.catalog import Catalog, Table
+from connectors.postgres.connection import Connection, literal, parse_lsn, quote, translate
+from connectors.postgres.copying import compile_copy_decoder, unescape
+from liberator.errors import SourceError
+from liberator.event import Row
+from liberator.schema import TableSchema
+from liberator.snapshot import Chunk, Window
+
+#: What reading a chunk may run into that goes away by itself: a lock, a column that was just dropped.
+_LATER = (
+    psycopg.errors.LockNotAvailable,
+    psycopg.errors.UndefinedColumn,
+    psycopg.errors.UndefinedTable,
+    psycopg.errors.SerializationFailure,
+    psycopg.errors.QueryCanceled,
+)
+_PAGES = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Visibility:
+    """A ``pg_snapshot``: which transactions a query saw. Called with the 32-bit transaction id of a WAL
+    transaction, it tells whether that transaction is among them."""
+
+    text: str
+    xmin: int
+    xmax: int
+    running: frozenset[int]
+
+    @classmethod
+    def parse(cls, text: str) -> Visibility:
+        """From ``xmin:xmax:xip,xip,…``."""
+        xmin, xmax, running = text.split(":")
+        return cls(text, int(xmin), int(xmax), frozenset(int(x) for x in running.split(",") if x))
+
+    def __call__(self, xid: int) -> bool:
+        # The WAL's ids lack their epoch: take the one that puts the id nearest to this snapshot.
+        full = (self.xmax & ~0xFFFFFFFF) | xid
+        if full >= self.xmax + 0x80000000:
+            full -= 1 << 32
+        elif full < self.xmax - 0x80000000:
+            full += 1 << 32
+        return full < self.xmax and full not in self.running
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What to read: the table, the SQL conditions on it, how much at once (rows, bytes)."""
+
+    table: Table
+    conditions: tuple[str, ...]
+    rows: int
+    bytes: int
+
+
+class ChunkReader:
+    """Reads chunks over a connection of its own. ``ready`` decides whether a snapshot may be used."""
+
+    def __init__(self, conn: Connection, catalog: Callable[[Connection], Catalog]):
+        self._conn = conn
+        self._catalog = catalog
+
+    def read(
+        self,
+        target: Target,
+        cursor: tuple[str, ...] | None,
+        ready: Callable[[Visibility], bool],
+        window: Window,
+    ) -> Chunk | None:
+        """The chunk behind ``cursor``; None if it cannot be read now: ``ready`` refused its snapshot, or
+        a lock or a change of the table stands in the way."""
+        try:
+            with self._transaction():
+                began = self._begin(target.table, ready)
+                if began is None:
+                    return None
+                visible, schema = began
+                command = _keyed(target, schema, cursor)
+                lines, whole = self._copy(command, target.bytes)
+            high = self._high()
+        except _LATER:
+            return None
+        except psycopg.Error as exc:
+            with translate(f"read a chunk of {target.table.full_name}"):
+                raise exc
+        last = whole and len(lines) < target.rows
+        keys = [schema.columns[i].name for i in schema.key]
+        return Chunk(
+            target.table.full_name, schema, lines, compile_copy_decoder(schema),
+            _key_text(schema, keys), visible, high, last, window,
+        )  # fmt: skip
+
+    def read_whole(
+        self, target: Target, ready: Callable[[Visibility], bool]
+    ) -> Iterator[tuple[TableSchema, Visibility, list[Row], int]] | None:
+        """All rows of a table without a key, in one transaction that lives as long as the iterator: each
+        step gives schema, snapshot, some rows, and the high mark (0 but in the last step)."""
+        try:
+            began = None
+            self._conn.execute("begin isolation level repeatable read read only")
+            began = self._begin(target.table, ready)
+        except _LATER:
+            began = None
+        except psycopg.Error as exc:
+            with translate(f"read {target.table.full_name}"):
+                raise exc
+        finally:
+            if began is None and not self._conn.closed:
+                self._conn.execute("rollback")
+        return None if began is None else self._ranges(target, *began)
+
+    def _ranges(
+        self, target: Target, visible: Visibility, schema: TableSchema
+    ) -> Iterator[tuple[TableSchema, Visibility, list[Row], int]]:
+        decode = compile_copy_decoder(schema)
+        try:
+            with translate(f"read {target.table.full_name}"):
+                for place in self._places(target.table):
+                    command = _unkeyed(target, schema, place)
+                    for lines in self._stream(command, target):
+                        yield schema, visible, list(map(decode, lines)), 0
+                self._conn.execute("commit")
+                yield schema, visible, [], self._high()
+        finally:
+            if not self._conn.closed and self._conn.info.transaction_status != pq.TransactionStatus.IDLE:
+                self._conn.pgconn.get_cancel().cancel()
+                _drain(self._conn.pgconn)
+                self._conn.execute("rollback")
+
+    def schema(self, table: Table) -> TableSchema:
+        """The table's columns as they are now."""
+        with translate(f"read the catalog for {table.full_name}"):
+            found = self._catalog(self._conn).schemas([table]).get(table.oid)
+        if found is None:
+            raise SourceError(f"table {table.full_name} has no column to capture")
+        return found
+
+    def _places(self, table: Table) -> Iterator[tuple[str, str]]:
+        """The leaves of ``table`` and a condition on ``ctid`` for each range of pages."""
+        for leaf in table.leaves:
+            row = self._conn.execute(
+                "select quote_ident(n.nspname) || '.' || quote_ident(c.relname),"
+                " pg_relation_size(c.oid) / current_setting('block_size')::int"
+                " from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = %s::oid",
+                (leaf,),
+            ).fetchone()
+            if row is None:
+                continue
+            name, pages = row
+            # Before Postgres 14 a range of ctid reads the whole table: take it in one go there.
+            step = _PAGES if self._conn.info.server_version >= 140000 else pages + 1
+            for page in range(0, pages + 1, step):
+                upper = f" and ctid < '({page + step},0)'" if page + step <= pages else ""
+                yield name, f"ctid >= '({page},0)'{upper}"
+
+    def _transaction(self) -> psycopg.Transaction | _Transaction:
+        return _Transaction(self._conn)
+
+    def _begin(
+        self, table: Table, ready: Callable[[Visibility], bool]
+    ) -> tuple[Visibility, TableSchema] | None:
+        conn = self._conn
+        conn.execute("set local lock_timeout = '500ms'")
+        conn.execute(f"lock table {table.sql} in access share mode".encode())
+        row = conn.execute("select pg_current_snapshot()::text").fetchone()
+        visible = Visibility.parse(row[0]) if row else None
+        if visible is None or not ready(visible):
+            return None
+        return visible, self.schema(table)
+
+    def _copy(self, command: str, budget: int) -> tuple[list[bytes], bool]:
+        """The lines of a copy, cut short (False) once they exceed ``budget`` bytes."""
+        pgconn = self._conn.pgconn
+        _start(pgconn, command)
+        lines: list[bytes] = []
+        append, get = lines.append, pgconn.get_copy_data
+        size = 0
+        while True:
+            count, data = get(0)
+            if count < 0:
+                break
+            append(bytes(data))
+            size += count
+            if size > budget:
+                pgconn.get_cancel().cancel()
+                _drain(pgconn)
+                return lines, False
+        _finish(pgconn)
+        return lines, True
+
+    def _stream(self, command: str, target: Target) -> Iterator[list[bytes]]:
+        """The lines of a copy, some at a time; the server waits while we do not ask."""
+        pgconn = self._conn.pgconn
+        _start(pgconn, command)
+        lines: list[bytes] = []
+        size = 0
+        while True:
+            count, data = pgconn.get_copy_data(0)
+            if count < 0:
+                break
+            lines.append(bytes(data))
+            size += count
+            if len(lines) >= target.rows or size >= target.bytes:
+                yield lines
+                lines, size = [], 0
+        _finish(pgconn)
+        if lines:
+            yield lines
+
+    def _high(self) -> int:
+        """Where the WAL is written to now: all that the chunk saw lies before it, flushed or not (with
+        synchronous_commit off a commit is visible before it is flushed)."""
+        row = self._conn.execute(
+            "select case when pg_is_in_recovery() then pg_last_wal_replay_lsn()"
+            " else pg_current_wal_insert_lsn() end::text"
+        ).fetchone()
+        return parse_lsn(row[0]) if row else 0
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._conn.close()
+
+
+class _Transaction:
+    """A repeatable read, read-only transaction that is always rolled back: it has nothing to commit."""
+
+    def __init__(self, conn: Connection):
+        self._conn = conn
+
+    def __enter__(self) -> None:
+        self._conn.execute("begin isolation level repeatable read read only")
+
+    def __exit__(self, *_exc: object) -> None:
+        if not self._conn.closed:
+            self._conn.execute("rollback")
+
+
+def _select(target: Target, schema: TableSchema, source: str, conditions: Sequence[str]) -> str:
+    columns = ", ".join(quote(name) for name in schema.names)
+    every = [f"({c})" for c in (*target.conditions, *conditions)]
+    where = f" where {' and '.join(every)}" if every else ""
+    return f"select {columns} from {source}{where}"
+
+
+def _keyed(target: Target, schema: TableSchema, cursor: tuple[str, ...] | None) -> str:
+    keys = ", ".join(quote(c.name) for c in schema.key_columns)
+    after = []
+    if cursor is not None:
+        values = (f"{literal(text)}::{c.native}" for text, c in zip(cursor, schema.key_columns, strict=True))
+        after.append(f"({keys}) > ({', '.join(values)})")
+    only = target.table.sql if target.table.kind == "p" else f"only {target.table.sql}"
+    query = _select(target, schema, only, after)
+    return f"copy ({query} order by {keys} limit {target.rows}) to stdout"
+
+
+def _unkeyed(target: Target, schema: TableSchema, place: tuple[str, str]) -> str:
+    leaf, condition = place
+    return f"copy ({_select(target, schema, f'only {leaf}', [condition])}) to stdout"
+
+
+def _key_text(schema: TableSchema, keys: Sequence[str]) -> Callable[[bytes], tuple[str, ...]]:
+    """The key columns' text of a copy line. Key columns are never null."""
+    places = [schema.names.index(name) for name in keys]
+
+    def text(line: bytes) -> tuple[str, ...]:
+        fields = line.rstrip(b"\n").split(b"\t")
+        return tuple(unescape(fields[i].decode()) for i in places)
+
+    return text
+
+
+def _start(pgconn: pq.abc.PGconn, command: str) -> None:
+    result = pgconn.exec_(command.encode())
+    if result.status != pq.ExecStatus.COPY_OUT:
+        raise psycopg.errors.error_from_result(result)
+
+
+def _finish(pgconn: pq.abc.PGconn) -> None:
+    failed = None
+    while (result := pgconn.get_result()) is not None:
+        if result.status == pq.ExecStatus.FATAL_ERROR:
+            failed = psycopg.errors.error_from_result(result)
+    if failed is not None:
+        raise failed
+
+
+def _drain(pgconn: pq.abc.PGconn) -> None:
+    """Read off what is left of a canceled copy."""
+    while pgconn.transaction_status == pq.TransactionStatus.ACTIVE:
+        if pgconn.get_copy_data(0)[0] < 0:
+            while pgconn.get_result() is not None:
+                pass

@@ -1,0 +1,316 @@
+"""The snapshot side of the WAL source: which table is read next, when its rows may be emitted.
+
+Between two pieces of the stream the source asks :meth:`Snapshots.next` for rows. Tables with a key come in
+chunks that are held until the stream has passed them (:mod:`liberator.snapshot`). A table without one is
+read in one go, with the stream waiting: its rows have no identity by which a newer version could replace
+an older one, so changes that the reading saw are dropped from the stream, exactly those, and a reading
+that was interrupted begins anew after emptying the table in the sinks.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from connectors.postgres.catalog import Table
+from connectors.postgres.changes import Captured, ChangeDecoder
+from connectors.postgres.chunks import ChunkReader, Target, Visibility
+from connectors.postgres.connection import Connection
+from connectors.postgres.options import WalOptions
+from liberator.event import ChangeEvent, Operation, Phase, Position, Row, Transaction
+from liberator.schema import TableSchema
+from liberator.snapshot import Chunk, Progress, Window
+
+#: Seconds until a chunk is tried again that could not be read.
+_RETRY = 0.02
+Whole = Iterator[tuple[TableSchema, Visibility, list[Row], int]]
+
+
+class Snapshots:
+    """Reads the tables that ``progress`` says are pending, one after the other.
+
+    ``connect`` opens a connection for chunks and gives a function that makes its catalog.
+    """
+
+    def __init__(
+        self,
+        source: str,
+        options: WalOptions,
+        progress: Progress,
+        connect: Callable[[], tuple[Connection, Any]],
+    ):
+        self.progress = progress
+        self._source = source
+        self._options = options
+        self._connect = connect
+        self._reader: ChunkReader | None = None
+        self._tables: dict[str, Table] = {}
+        self._chunk: Chunk | None = None
+        self._whole: tuple[str, Whole] | None = None
+        self._window: tuple[str, Window] | None = None
+        self._cuts: dict[str, tuple[Visibility, int]] = {}
+        self._attended: dict[str, Captured] = {}
+        self._retry_at = 0.0
+        self._transaction: Transaction | None = None
+        for name, table in progress.tables.items():
+            if table.cut:
+                text, _, high = table.cut.partition("@")
+                self._cuts[name] = (Visibility.parse(text), int(high))
+
+    # -- what to read ----------------------------------------------------------------------------
+
+    def plan(self, tables: Mapping[int, Table], *, first: bool, settle: int) -> None:
+        """Take in the captured tables: new ones are read, those made anew are emptied first."""
+        self._tables = {t.full_name: t for t in tables.values()}
+        for name in [n for n in self.progress.tables if n not in self._tables]:
+            self._abandon(name)
+            self.progress.forget([name])
+        for name, table in self._tables.items():
+            known = self.progress.tables.get(name)
+            if known is None and self._options.snapshot == "none":
+                self.progress.update(name, state="done", id=table.oid)
+            elif known is None or known.id != table.oid:
+                self._abandon(name)
+                self.progress.request(name, table.estimate, settle=settle, empty=known is not None)
+                self.progress.update(name, id=table.oid)
+            elif known.state == "reading" and not table.keyed:
+                self._empty(name)
+            elif settle and known.state != "done":
+                self.progress.update(name, settle=settle)
+
+    def request(self, tables: Sequence[Table], signal: int) -> None:
+        """A person wants these tables read again."""
+        if signal > self.progress.signal:
+            for table in tables:
+                self._again(table)
+            self.progress.taken(signal)
+
+    def changed(self, table: Table, old: TableSchema, new: TableSchema) -> None:
+        """The table's columns changed. DDL writes no row changes, so where it gave existing rows new
+        values (a default, a conversion, a renamed column) they are read again."""
+        if self._options.reread_after_ddl and table.full_name in self.progress and gives_values(old, new):
+            self._again(table)
+
+    def restart(self, name: str) -> None:
+        """Something in the stream made an earlier part of a table that is being read unsafe."""
+        if name in self.progress and self.progress[name].state == "reading":
+            self.progress.update(name, again=True)
+
+    def _again(self, table: Table) -> None:
+        name = table.full_name
+        self.progress.request(name, table.estimate, empty=not table.keyed)
+        self.progress.update(name, id=table.oid)
+
+    def _empty(self, name: str) -> None:
+        self.progress.update(name, state="pending", rows=0, cursor=None, replace=True)
+
+    def _abandon(self, name: str) -> None:
+        if self._chunk is not None and self._chunk.table == name:
+            self._chunk = self._window = None
+        if self._whole is not None and self._whole[0] == name:
+            self._whole = None
+        self._cuts.pop(name, None)
+
+    # -- what the stream must do meanwhile -------------------------------------------------------
+
+    def attend(self, captured: Captured) -> None:
+        """Set a relation's phase and hook by what its table's snapshot needs now."""
+        name = f"{captured.schema.schema}.{captured.schema.table}"
+        self._attended[name] = captured
+        if self._chunk is not None and self._chunk.table == name and captured.schema != self._chunk.schema:
+            self._chunk.window.broken = True
+        captured.hook, captured.phase = None, Phase.STREAM
+        if name not in self.progress:
+            return
+        table = self._tables.get(name)
+        pending = self.progress[name].state != "done"
+        if pending and table is not None and not table.keyed:
+            captured.hook = _suppress
+        elif pending:
+            captured.phase = Phase.AHEAD
+        if self._window is not None and self._window[0] == name:
+            captured.hook = _observe(self._window[1])
+        elif name in self._cuts and not pending:
+            captured.hook = _behind(self._cuts[name][0])
+
+    def reattend(self, relations: Iterable[Captured]) -> None:
+        """Attend to every relation anew."""
+        for captured in list(relations):
+            self.attend(captured)
+
+    def _refresh(self, name: str) -> None:
+        if name in self._attended:
+            self.attend(self._attended[name])
+
+    # -- reading ---------------------------------------------------------------------------------
+
+    @property
+    def waiting(self) -> bool:
+        """Whether a chunk is held, or a table's cut is watched, until the stream has passed it."""
+        return self._chunk is not None or bool(self._cuts)
+
+    @property
+    def done(self) -> bool:
+        """Whether no table is pending and nothing is held."""
+        return not self.progress.pending and not self.waiting and self._whole is None
+
+    def next(self, decoder: ChangeDecoder, limit: int, now: float) -> list[ChangeEvent] | None:
+        """The next rows to emit, perhaps none although something happened; None: it is the stream's turn."""
+        self._close_cuts(decoder)
+        if self._whole is not None:
+            return self._go_on(decoder)
+        if self._chunk is not None:
+            if self._chunk.window.broken:
+                self._drop_chunk()
+            elif decoder.position.major >= self._chunk.high:
+                return self._emit(self._chunk, decoder, limit)
+            return None
+        pending = self.progress.pending
+        if not pending or now < self._retry_at:
+            return None
+        return self._take_up(pending[0], decoder)
+
+    def _take_up(self, name: str, decoder: ChangeDecoder) -> list[ChangeEvent] | None:
+        table = self._tables[name]
+        progress = self.progress[name]
+        if progress.replace:
+            # The table is emptied before the chunk's snapshot is taken: whatever the stream brings after
+            # this event is then newer than the emptying, and stays.
+            emptied = self._truncate(table, decoder)
+            self.progress.update(name, replace=False)
+            return emptied
+        if self._reader is None:
+            self._reader = ChunkReader(*self._connect())
+        options = self._options
+        conditions = [c for c in (options.where.get(name), options.filter.get(name)) if c]
+        target = Target(table, tuple(conditions), options.chunk, options.chunk_bytes)
+
+        def ready(visible: Visibility) -> bool:
+            if visible.xmin < progress.settle or not all(map(visible, decoder.emitted)):
+                return False
+            decoder.emitted.clear()  # seen once, seen by every later snapshot
+            return True
+
+        if table.keyed:
+            window = Window()
+            self._window = (name, window)
+            self._refresh(name)
+            self._chunk = self._reader.read(target, progress.cursor, ready, window)
+            if self._chunk is None:
+                self._drop_chunk()
+            return None
+        whole = self._reader.read_whole(target, ready)
+        if whole is None:
+            self._retry_at = time.monotonic() + _RETRY
+            return None
+        self._whole = (name, whole)
+        return self._go_on(decoder)
+
+    def _drop_chunk(self) -> None:
+        """Give a chunk up; it is read again soon."""
+        self._chunk = None
+        self._retry_at = time.monotonic() + _RETRY
+        if self._window is not None:
+            name, _ = self._window
+            self._window = None
+            self._refresh(name)
+
+    def _emit(self, chunk: Chunk, decoder: ChangeDecoder, limit: int) -> list[ChangeEvent]:
+        rows, cursor = chunk.take(limit)
+        if chunk.emitted <= limit:
+            self._transaction = self._moment(decoder)
+        events = self._reads(chunk.schema, rows)
+        if cursor is not None:
+            self.progress.advance(chunk.table, len(rows), cursor)
+        if chunk.empty:
+            self._chunk = self._window = None
+            if chunk.last:
+                self.progress.finish(chunk.table)
+            self._refresh(chunk.table)
+        return events
+
+    def _go_on(self, decoder: ChangeDecoder) -> list[ChangeEvent]:
+        """The next rows of a table without a key."""
+        assert self._whole is not None
+        name, whole = self._whole
+        schema, visible, rows, high = next(whole)
+        self._transaction = self._moment(decoder)
+        self.progress.advance(name, len(rows), None)
+        if high:
+            self._whole = None
+            self._cuts[name] = (visible, high)
+            self.progress.finish(name, cut=f"{visible.text}@{high}")
+            self._refresh(name)
+        return self._reads(schema, rows)
+
+    def _close_cuts(self, decoder: ChangeDecoder) -> None:
+        """Behind a cut's high mark no transaction comes that the reading saw."""
+        for name in [n for n, (_, high) in self._cuts.items() if decoder.position.major >= high]:
+            del self._cuts[name]
+            if name in self.progress:
+                self.progress.update(name, cut=None)
+                self._refresh(name)
+
+    # -- events ----------------------------------------------------------------------------------
+
+    def _moment(self, decoder: ChangeDecoder) -> Transaction:
+        """What stands for a transaction in rows that were read: where the stream is, and when."""
+        epoch, major, _ = decoder.position
+        return Transaction("", Position(epoch, major), time.time_ns() // 1000, (None, major))
+
+    def _reads(self, schema: TableSchema, rows: list[Row]) -> list[ChangeEvent]:
+        known = self._attended.get(f"{schema.schema}.{schema.table}")
+        if known is not None and known.schema == schema:
+            schema = known.schema  # one object per version: encoders find it faster
+        topic = f"{self._source}.{schema.schema}.{schema.table}"
+        read, phase, transaction = Operation.READ, Phase.SNAPSHOT, self._transaction
+        assert transaction is not None
+        return [ChangeEvent(read, topic, schema, None, row, transaction, 0, 0, phase) for row in rows]
+
+    def _truncate(self, table: Table, decoder: ChangeDecoder) -> list[ChangeEvent]:
+        if self._reader is None:
+            self._reader = ChunkReader(*self._connect())
+        schema = self._reader.schema(table)
+        topic = f"{self._source}.{table.schema}.{table.name}"
+        moment = self._moment(decoder)
+        return [ChangeEvent(Operation.TRUNCATE, topic, schema, None, None, moment, 0, 0, Phase.SNAPSHOT)]
+
+    def close(self) -> None:
+        """Close the chunks' connection."""
+        self._whole = None
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
+
+
+def _suppress(_xid: int, _event: ChangeEvent) -> bool:
+    return False
+
+
+def _observe(window: Window) -> Callable[[int, ChangeEvent], bool]:
+    def hook(xid: int, event: ChangeEvent) -> bool:
+        window.observe(xid, event)
+        return True
+
+    return hook
+
+
+def _behind(visible: Visibility) -> Callable[[int, ChangeEvent], bool]:
+    return lambda xid, _event: not visible(xid)
+
+
+def gives_values(old: TableSchema, new: TableSchema) -> bool:
+    """Whether a change of columns may have given existing rows values that no event told of.
+
+    A column that was added without a default is null in every row. Everything else that adds or retypes
+    a column may have filled it; a rename looks like a drop and an addition at once.
+    """
+    before = {c.name: c for c in old.columns}
+    after = {c.name: c for c in new.columns}
+    added = [c for name, c in after.items() if name not in before]
+    if any(name not in after for name in before) and added:
+        return True
+    if any(c.default is not None or not c.nullable or c.generated for c in added):
+        return True
+    return any(before[n].native != c.native for n, c in after.items() if n in before)

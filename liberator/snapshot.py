@@ -1,0 +1,242 @@
+"""Reading what is already there, in chunks, while streaming goes on.
+
+A chunk is a range of a table's keys, read in one database snapshot. Between the moment that snapshot was
+taken and the moment the chunk enters the log, the stream goes on, so some of the chunk's rows are older
+than what the log already holds. Three rules make the result exact, without a lock and without writing
+to the source (DBLog's idea, https://arxiv.org/abs/2010.12597, with visibility in place of watermarks):
+
+1. A chunk's snapshot must see every transaction whose events were already emitted, else it is read again.
+2. The chunk is held until the stream has passed the *high* mark, taken after the chunk was read.
+3. Meanwhile a :class:`Window` notes the events of the chunk's table. One whose transaction the snapshot does
+   not see is newer than the chunk's row and replaces it; columns that it did not send come from the chunk.
+
+Nothing here knows a database: marks (a transaction id, a GTID) are opaque, visibility is a predicate. How
+far each table has got is :class:`Progress`, the plain data that a state carries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from liberator.event import ABSENT, ChangeEvent, Operation, Row
+from liberator.schema import TableSchema
+
+Visible = Callable[[int], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class TableProgress:
+    """One table's snapshot: ``rows`` emitted so far, ``estimate`` of all, ``cursor`` the last key emitted
+    (the database's text per key column; None: nothing yet). ``again``: start over when this pass ends.
+    ``replace``: empty the table in the sinks before its rows. ``settle``, ``cut`` and ``id`` are the
+    source's own notes: what must have ended before the table may be read, where a table without a key
+    was cut, which table of this name it is."""
+
+    state: Literal["pending", "reading", "done"] = "pending"
+    rows: int = 0
+    estimate: int = 0
+    cursor: tuple[str, ...] | None = None
+    again: bool = False
+    replace: bool = False
+    settle: int = 0
+    cut: str | None = None
+    id: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """A plain dict without the fields that say nothing."""
+        out: dict[str, Any] = {"state": self.state, "rows": self.rows, "estimate": self.estimate}
+        if self.cursor is not None:
+            out["cursor"] = list(self.cursor)
+        for name in ("again", "replace", "settle", "cut", "id"):
+            if value := getattr(self, name):
+                out[name] = value
+        return out
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> TableProgress:
+        """The inverse of :meth:`to_json`."""
+        cursor = data.get("cursor")
+        return cls(**{**data, "cursor": tuple(cursor) if cursor is not None else None})
+
+
+class Progress:
+    """How far a source's snapshot is: tables by name, in reading order, and the newest signal taken.
+
+    ``to_json`` gives the same object until something changes, as a state's parts must.
+    """
+
+    def __init__(self, data: Mapping[str, Any] | None = None):
+        data = data or {}
+        self.signal: int = data.get("signal", 0)
+        self.tables = {name: TableProgress.from_json(t) for name, t in data.get("tables", {}).items()}
+        self._json: dict[str, Any] | None = None
+
+    def __getitem__(self, table: str) -> TableProgress:
+        return self.tables[table]
+
+    def __contains__(self, table: str) -> bool:
+        return table in self.tables
+
+    @property
+    def pending(self) -> list[str]:
+        """The tables not yet done, in order."""
+        return [name for name, t in self.tables.items() if t.state != "done"]
+
+    def update(self, table: str, **changes: Any) -> None:
+        """Change some fields of one table, which is added if new."""
+        self.tables[table] = replace(self.tables.get(table, TableProgress()), **changes)
+        self._json = None
+
+    def request(self, table: str, estimate: int, *, settle: int = 0, empty: bool = False) -> None:
+        """Have ``table`` read from its beginning. One being read now is read once more afterwards, for a
+        chunk may have been taken before whatever made the request necessary."""
+        known = self.tables.get(table)
+        if known is not None and known.state == "reading":
+            self.update(table, again=True, settle=max(settle, known.settle))
+        else:
+            self.tables.pop(table, None)  # to the end of the reading order
+            self.update(table, estimate=estimate, settle=settle, replace=empty)
+
+    def advance(self, table: str, rows: int, cursor: tuple[str, ...] | None) -> None:
+        """``rows`` more rows were emitted, the last with key ``cursor``."""
+        self.update(table, state="reading", rows=self[table].rows + rows, cursor=cursor, replace=False)
+
+    def finish(self, table: str, cut: str | None = None) -> None:
+        """The table's last row was emitted; a pass that was asked for meanwhile begins."""
+        known = self[table]
+        if known.again:
+            self.update(table, state="pending", rows=0, cursor=None, again=False)
+        else:
+            self.update(table, state="done", cursor=None, cut=cut, estimate=known.rows)
+
+    def forget(self, tables: Sequence[str]) -> None:
+        """These tables are no longer captured."""
+        for table in tables:
+            del self.tables[table]
+        self._json = None
+
+    def taken(self, signal: int) -> None:
+        """A person's request with this number is now part of the progress."""
+        self.signal = max(self.signal, signal)
+        self._json = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for ``State.snapshot``."""
+        if self._json is None:
+            self._json = {
+                "signal": self.signal,
+                "tables": {name: t.to_json() for name, t in self.tables.items()},
+            }
+        return self._json
+
+
+class Window:
+    """The events of one table between the taking of a chunk's snapshot and its emission, with their
+    transactions' marks, in order. ``broken`` is set when the chunk can no longer be used, because the
+    table's columns changed."""
+
+    __slots__ = ("_events", "broken")
+
+    def __init__(self) -> None:
+        self.broken = False
+        self._events: list[tuple[int, ChangeEvent]] = []
+
+    def observe(self, mark: int, event: ChangeEvent) -> None:
+        """Note one event."""
+        self._events.append((mark, event))
+
+    def newer(self, visible: Visible) -> Newer:
+        """What the events that the chunk's snapshot does not see have made of their rows."""
+        found = Newer()
+        for mark, event in self._events:
+            if not visible(mark):
+                found.apply(event)
+        return found
+
+
+class Newer:
+    """Per key the row as the newest events left it, None for a deleted one; columns that none of them
+    sent are ABSENT. ``emptied``: a truncate left nothing of what the chunk holds."""
+
+    __slots__ = ("emptied", "rows")
+
+    def __init__(self) -> None:
+        self.emptied = False
+        self.rows: dict[Row, Row | None] = {}
+
+    def apply(self, event: ChangeEvent) -> None:
+        """Fold one event, in order."""
+        if event.operation is Operation.TRUNCATE:
+            self.emptied = True
+            self.rows.clear()
+            return
+        key = event.key
+        if key is None:
+            return
+        if event.operation is Operation.DELETE:
+            self.rows[key] = None
+        elif event.after is not None:
+            known = self.rows.get(key)
+            self.rows[key] = event.after if known is None else fill(event.after, known)
+
+    def merge(self, row: Row, key: Row) -> Row | None:
+        """The row to emit for a chunk's row; None if the stream has said all there is to say of it."""
+        if key in self.rows:
+            newest = self.rows[key]
+            if newest is None or ABSENT not in newest:
+                return None
+            return fill(newest, row)
+        return None if self.emptied else row
+
+    def __bool__(self) -> bool:
+        return self.emptied or bool(self.rows)
+
+
+def fill(row: Row, older: Row) -> Row:
+    """``row`` with its ABSENT columns taken from ``older``."""
+    return tuple(o if v is ABSENT else v for v, o in zip(row, older, strict=True))
+
+
+@dataclass(slots=True)
+class Chunk:
+    """Rows of one table, read in one snapshot and not yet emitted.
+
+    ``lines`` are undecoded rows (a decoded row takes five times the memory); ``decode`` makes a tuple of
+    one, ``cursor`` the key's text. ``high`` is the position's major that the stream must have passed;
+    ``last``: there is nothing behind this chunk.
+    """
+
+    table: str
+    schema: TableSchema
+    lines: Sequence[bytes]
+    decode: Callable[[bytes], Row]
+    cursor: Callable[[bytes], tuple[str, ...]]
+    visible: Visible
+    high: int
+    last: bool
+    window: Window
+    emitted: int = 0
+    newer: Newer | None = None
+
+    def take(self, count: int) -> tuple[list[Row], tuple[str, ...] | None]:
+        """The next rows to emit, of at most ``count`` lines, and the key of the last line taken.
+
+        Called only once the stream has passed ``high``; the window is then closed.
+        """
+        if self.newer is None:
+            self.newer = self.window.newer(self.visible)
+        lines = self.lines[self.emitted : self.emitted + count]
+        self.emitted += len(lines)
+        rows = list(map(self.decode, lines))
+        if self.newer:
+            key = self.schema.key
+            merged = (self.newer.merge(row, tuple(row[i] for i in key)) for row in rows)
+            rows = [row for row in merged if row is not None]
+        return rows, self.cursor(lines[-1]) if lines else None
+
+    @property
+    def empty(self) -> bool:
+        """Whether every line has been taken."""
+        return self.emitted >= len(self.lines)
