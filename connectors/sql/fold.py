@@ -1,0 +1,183 @@
+"""Many events of one table become one final state per key. Pure: no database is known here.
+
+Applying a batch row by row is slow; applying its outcome is not. The fold goes through the events in
+order and keeps, per key, what the batch makes of it: a whole row, nothing, or a patch upon whatever the
+target has. Columns that were not sent are filled from an earlier state of the same batch where there is
+one. What cannot be said per key (a row that changes its key and keeps columns that only the target
+knows) is left to exact order: ``ordered``.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from liberator.event import ABSENT, ChangeEvent, Operation, Phase, Row
+
+
+@dataclass(slots=True)
+class Gone:
+    """A deleted key: the event that deleted it, and the whole row that this batch had there, if any."""
+
+    event: ChangeEvent
+    row: Row | None = None
+
+
+@dataclass(slots=True)
+class Patch:
+    """Columns of a row that is at the target; the others are ABSENT in ``row``.
+
+    ``ahead``: its snapshot is still to come, so that the row may be missing.
+    """
+
+    row: Row
+    event: ChangeEvent
+    ahead: bool
+
+
+State: TypeAlias = "Row | Gone | Patch"
+
+
+class Lost(Exception):
+    """An event changes a row that the batch itself has deleted; ``event`` says which."""
+
+    def __init__(self, event: ChangeEvent):
+        super().__init__("a change of a row that is not there")
+        self.event = event
+
+
+@dataclass(slots=True)
+class Folded:
+    """What a batch does to a table with a key. ``truncate`` comes first, if any; then the keys of
+    ``gone`` have no row, those of ``rows`` exactly that row, those of ``patches`` these columns.
+
+    ``moved``: some row changed its key. ``ordered``: nothing of this holds, apply the events in order.
+    """
+
+    truncate: ChangeEvent | None = None
+    rows: list[Row] = field(default_factory=list)
+    gone: list[Gone] = field(default_factory=list)
+    patches: list[Patch] = field(default_factory=list)
+    moved: bool = False
+    ordered: bool = False
+
+
+def fold(
+    events: Sequence[ChangeEvent],
+    key_of: Callable[[Row], Any],
+    deletes: bool = True,
+    truncates: bool = True,
+    keep_dead: bool = False,
+) -> Folded:
+    """Fold the events of one table and one schema version.
+
+    ``key_of`` gives a hashable key of a row. ``deletes``, ``truncates``: whether these are applied at all.
+    ``keep_dead``: rows that a truncate empties stay known as Gone. Raises Lost.
+    """
+    state: dict[Any, State] = {}
+    out = Folded()
+    for event in events:
+        after = event.after
+        if after is not None:
+            if ABSENT not in after:
+                state[key_of(after)] = after
+            elif not _fold_part(event, after, state, key_of, out.truncate is not None):
+                return Folded(ordered=True)
+        elif event.operation is Operation.DELETE:
+            assert event.before is not None
+            if deletes:
+                key = key_of(event.before)
+                state[key] = Gone(event, whole(state.get(key)))
+                out.moved |= event.moved is not None
+        elif truncates:
+            out.truncate = event
+            if keep_dead:
+                state = {k: Gone(event, row) for k, s in state.items() if (row := whole(s)) is not None}
+            else:
+                state.clear()
+    out.rows = [s for s in state.values() if type(s) is tuple]
+    out.gone = [s for s in state.values() if type(s) is Gone]
+    out.patches = [s for s in state.values() if type(s) is Patch]
+    return out
+
+
+def whole(state: State | None) -> Row | None:
+    """The whole row that a state knows, if it knows one."""
+    if type(state) is Gone:
+        return state.row
+    return state if type(state) is tuple else None
+
+
+def merge(old: Row, new: Row) -> Row:
+    """``new``, with what was not sent taken from ``old``."""
+    return tuple(o if n is ABSENT else n for o, n in zip(old, new, strict=True))
+
+
+def _fold_part(
+    event: ChangeEvent, after: Row, state: dict[Any, State], key_of: Callable[[Row], Any], truncated: bool
+) -> bool:
+    """Fold a row that was sent in part; False where only the target knows what it is part of."""
+    key = key_of(after)
+    if event.moved is not None:
+        # The old key in the order of the table's columns, so that key_of finds it.
+        place = dict(zip(event.schema.key, event.moved, strict=True))
+        left = whole(state.get(key_of(tuple(place.get(i) for i in range(len(after))))))
+        if left is None:
+            return False
+        state[key] = merge(left, after)
+        return True
+    ahead = event.phase is Phase.AHEAD
+    old = state.get(key)
+    if type(old) is tuple:
+        state[key] = merge(old, after)
+    elif type(old) is Patch:
+        state[key] = Patch(merge(old.row, after), event, old.ahead and ahead)
+    elif old is None and not truncated:
+        state[key] = Patch(after, event, ahead)
+    elif not ahead:
+        raise Lost(event)
+    return True
+
+
+@dataclass(slots=True)
+class Bag:
+    """What a batch does to a table without a key: rows as a multiset. ``minus`` are rows to take away,
+    each once; ``plus`` rows to add, after that. ``imageless``: an event that did not say which row."""
+
+    truncate: ChangeEvent | None = None
+    minus: list[ChangeEvent] = field(default_factory=list)
+    plus: list[Row] = field(default_factory=list)
+    imageless: ChangeEvent | None = None
+
+
+def fold_bag(events: Sequence[ChangeEvent], deletes: bool = True, truncates: bool = True) -> Bag:
+    """Fold the events of one table without a key; its rows are told apart by all of their values."""
+    out = Bag()
+    plus: Counter[Row] = Counter()
+    for event in events:
+        before, after = event.before, event.after
+        if event.operation is Operation.TRUNCATE:
+            if truncates:
+                out = Bag(truncate=event)
+                plus.clear()
+            continue
+        if event.operation in (Operation.UPDATE, Operation.DELETE):
+            if event.operation is Operation.DELETE and not deletes:
+                continue
+            if before is None or ABSENT in before:
+                out.imageless = event
+                return out
+            if plus[before] > 0:
+                plus[before] -= 1
+            else:
+                out.minus.append(event)
+        if after is not None:
+            row = after if before is None else merge(before, after)
+            if ABSENT in row:
+                out.imageless = event
+                return out
+            plus[row] += 1
+    out.plus = list(plus.elements())
+    return out

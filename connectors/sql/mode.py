@@ -1,0 +1,102 @@
+"""What a mode is: how the events of a batch become statements.
+
+A mode receives a *segment*: consecutive events in order, in which every stream keeps one version of its
+schema. It writes through the tables' writers, inside the sink's transaction.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from operator import itemgetter
+from typing import Any
+
+from connectors.sql.dialect import Dialect, TableName
+from connectors.sql.options import SqlSinkOptions
+from connectors.sql.planner import Extra
+from connectors.sql.table import Table
+from connectors.sql.writer import Writer
+from liberator.errors import SinkError
+from liberator.event import ChangeEvent, Row
+
+#: The hint of every error about a row that should be at the target and is not.
+RESNAPSHOT = (
+    "the target's table was changed by somebody else, or filled without a snapshot; "
+    "`liberator snapshot` reads it again"
+)
+
+
+@dataclass(slots=True)
+class Target:
+    """One stream at its table: the writer, and ``key_of``, which gives a row's key as something hashable."""
+
+    table: Table
+    writer: Writer
+    key_of: Callable[[Row], Any]
+
+    @classmethod
+    def of(cls, table: Table, writer: Writer) -> Target:
+        """The target of ``table``; without a key ``key_of`` is the row itself."""
+        key = table.schema.key
+        return cls(table, writer, itemgetter(*key) if key else tuple)
+
+
+@dataclass(slots=True)
+class Segment:
+    """Events in order, and the same events by topic."""
+
+    events: list[ChangeEvent] = field(default_factory=list)
+    by_topic: dict[str, list[ChangeEvent]] = field(default_factory=lambda: defaultdict(list))
+
+    def add(self, event: ChangeEvent) -> None:
+        """Put an event behind the others."""
+        self.events.append(event)
+        self.by_topic[event.topic].append(event)
+
+
+class Mode(ABC):
+    """One way to write. ``targets`` holds, by topic, the streams that were met so far."""
+
+    def __init__(self, dialect: Dialect, options: SqlSinkOptions):
+        self.dialect = dialect
+        self.options = options
+        self.targets: dict[str, Target] = {}
+
+    @property
+    @abstractmethod
+    def extra(self) -> Extra:
+        """The columns that this mode adds to every table."""
+
+    @abstractmethod
+    def apply(self, segment: Segment) -> None:
+        """Write a segment."""
+
+    def suits(self, target: Target) -> None:  # noqa: B027
+        """Raise SinkError if this mode cannot write ``target`` at all."""
+
+
+def where(event: ChangeEvent) -> str:
+    """An event's place for a message: ``topic shop.public.orders, position 0/4711/3``."""
+    epoch, major, minor = event.position
+    return f"topic {event.topic}, position {epoch}/{major}/{minor}"
+
+
+def in_order(targets: Sequence[Target]) -> list[Target] | None:
+    """Targets such that a table comes behind those that its foreign keys point to; None: there is none."""
+    rest = {t.table.name: t for t in targets}
+    out: list[Target] = []
+    while rest:
+        free = [n for n, t in rest.items() if not any(p in rest for p in t.table.parents if p != n)]
+        if not free:
+            return None
+        out += [rest.pop(name) for name in free]
+    return out
+
+
+def lacks_row(table: TableName, event: ChangeEvent) -> SinkError:
+    """The error for a change of a row that the target does not have."""
+    return SinkError(
+        f"table {table} lacks the row that an event changes in part ({where(event)})", hint=RESNAPSHOT
+    )

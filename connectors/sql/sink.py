@@ -1,0 +1,171 @@
+"""The SQL sink, written once: transactions, segments, the cursor. A database adds its dialect.
+
+``write`` cuts events into segments in which no stream changes its schema, makes the target fit at each
+cut, and hands the segments to the mode. ``commit`` stores the cursor in the same transaction. What a mode
+does with events is in :mod:`connectors.sql.upsert`, :mod:`~connectors.sql.append`,
+:mod:`~connectors.sql.history`; what a database can do, in its dialect.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from connectors.sql.bookkeeping import Bookkeeping
+from connectors.sql.dialect import Dialect
+from connectors.sql.mode import Mode, Segment, Target
+from connectors.sql.options import SqlSinkOptions
+from connectors.sql.planner import Planner
+from connectors.sql.upsert import Upsert
+from liberator.event import ChangeEvent, Operation
+from liberator.log import Cursor
+from liberator.preflight import Finding
+from liberator.schema import TableSchema
+from liberator.sink import Sink
+from liberator.source import Managed
+
+MODES: dict[str, type[Mode]] = {"upsert": Upsert}
+T = TypeVar("T")
+
+
+class SqlSink(Sink):
+    """Writes streams into the tables of one database. Exactly once: the cursor is in the same
+    transaction as the rows."""
+
+    Config = SqlSinkOptions
+
+    def __init__(self, name: str, config: SqlSinkOptions):
+        super().__init__(name, config)
+        self._options = config
+        self._dialect: Dialect | None = None
+        self._bookkeeping: Bookkeeping | None = None
+        self._planner: Planner | None = None
+        self._mode: Mode | None = None
+        self._schemas: dict[str, TableSchema] = {}
+        self._writing = False
+        self._held: list[ChangeEvent] = []
+
+    @abstractmethod
+    def dialect(self) -> Dialect:
+        """A new, unconnected dialect for the configured database."""
+
+    @property
+    def schema(self) -> str | None:
+        """The schema at the target for tables whose name has none."""
+        return None
+
+    def open(self) -> Cursor | None:
+        """Connect, create our bookkeeping, fence out older processes of this name."""
+        self.close()
+        dialect = self._dialect = self.dialect()
+        dialect.connect()
+        self._bookkeeping = Bookkeeping(dialect, self.name, self.schema)
+        self._mode = MODES[self._options.mode](dialect, self._options)
+        self._planner = Planner(dialect, self._options, self.schema, self._mode.extra)
+        dialect.begin()
+        self._bookkeeping.create()
+        cursor = self._bookkeeping.fence()
+        dialect.execute("commit")
+        return cursor
+
+    def write(self, events: Sequence[ChangeEvent]) -> None:
+        """Apply events, in order."""
+        self._begin()
+        if self._held:
+            events, self._held = [*self._held, *events], []
+        if events and events[-1].moved is not None and events[-1].operation is Operation.DELETE:
+            # The first half of a key change: the second half has to find the row still there.
+            events, self._held = events[:-1], [events[-1]]
+        self._apply(events)
+
+    def commit(self, cursor: Cursor) -> None:
+        """Make rows and cursor durable at once."""
+        assert self._dialect is not None and self._bookkeeping is not None
+        self._begin()
+        held, self._held = self._held, []
+        self._apply(held)
+        self._bookkeeping.store(cursor)
+        self._dialect.execute("commit")
+        self._writing = False
+
+    def close(self) -> None:
+        """Roll back what was not committed, disconnect."""
+        dialect, self._dialect = self._dialect, None
+        if dialect is not None:
+            dialect.close()
+        self._mode = self._planner = self._bookkeeping = None
+        self._schemas.clear()
+        self._held = []
+        self._writing = False
+
+    def cursor(self) -> Cursor | None:
+        """The stored cursor; fences nobody."""
+        return self._apart(lambda dialect, books: books.cursor())
+
+    def check(self) -> list[Finding]:
+        """Whether the target can be reached and written."""
+        return self.dialect().check(self.schema)
+
+    def objects(self) -> list[Managed]:
+        """The bookkeeping tables."""
+        return self._apart(lambda dialect, books: books.objects())
+
+    def setup(self) -> list[Managed]:
+        """Create the bookkeeping tables."""
+        return self._apart(lambda dialect, books: books.create(), reading=False)
+
+    def teardown(self) -> list[Managed]:
+        """Forget this sink's cursor and tables; drop the bookkeeping when no sink uses it any more."""
+        return self._apart(lambda dialect, books: books.drop(), reading=False)
+
+    def _apart(self, action: Callable[[Dialect, Bookkeeping], T], reading: bool = True) -> T:
+        """Do something in a transaction on a connection of its own."""
+        dialect = self.dialect()
+        try:
+            dialect.connect(reading)
+            if reading:
+                dialect.execute("begin")
+            else:
+                dialect.begin()
+            result = action(dialect, Bookkeeping(dialect, self.name, self.schema))
+            dialect.execute("commit")
+            return result
+        finally:
+            dialect.close()
+
+    def _begin(self) -> None:
+        if not self._writing:
+            assert self._dialect is not None, "write before open"
+            self._dialect.begin()
+            self._writing = True
+
+    def _apply(self, events: Sequence[ChangeEvent]) -> None:
+        """Cut events into segments at changes of schema, and apply them."""
+        mode = self._mode
+        assert mode is not None
+        schemas = self._schemas
+        segment = Segment()
+        for event in events:
+            topic = event.topic
+            if event.schema is not schemas.get(topic):
+                known = schemas.get(topic)
+                if known is None or known.fingerprint != event.schema.fingerprint:
+                    if segment.events:
+                        mode.apply(segment)
+                        segment = Segment()
+                    self._meet(topic, event.schema)
+                schemas[topic] = event.schema
+            segment.add(event)
+        if segment.events:
+            mode.apply(segment)
+
+    def _meet(self, topic: str, schema: TableSchema) -> None:
+        """A stream that is new here, or whose schema is: make the target fit."""
+        assert self._planner and self._mode and self._bookkeeping and self._dialect
+        name = self._planner.name(topic, schema)
+        self._bookkeeping.claim(name, topic)
+        table = self._planner.plan(topic, schema)
+        target = Target.of(table, self._dialect.writer(table, self._options.allow_lossy))
+        self._mode.suits(target)
+        self._mode.targets[topic] = target

@@ -1,0 +1,87 @@
+"""Physical values as SQL databases spell them: dates, times, decimals, intervals.
+
+The spelling is the one that Postgres prints and every other database of ours reads: ``2024-02-29``,
+``12:34:56.000001``, ``0044-03-15 BC``. A fraction of a second has six digits or is left out, so that texts
+sort as the times do. Escapes (see :mod:`liberator.schema`) are such text already and are never passed here.
+"""
+
+from __future__ import annotations
+
+import datetime
+from functools import lru_cache
+
+_EPOCH = datetime.date(1970, 1, 1).toordinal()
+_LAST = datetime.date.max.toordinal()
+_DAY = 86_400_000_000
+_TWO = tuple(f"{n:02}" for n in range(60))
+_MINUTES = tuple(f"{h:02}:{m:02}:" for h in range(24) for m in range(60))
+#: The flag of extended WKB that says: a SRID follows.
+_SRID_FLAG = 0x20000000
+
+
+@lru_cache(20_000)
+def date(days: int) -> str:
+    """Days since 1970-01-01."""
+    ordinal = days + _EPOCH
+    if 1 <= ordinal <= _LAST:
+        return datetime.date.fromordinal(ordinal).isoformat()
+    return _far_date(days)
+
+
+def _far_date(days: int) -> str:
+    """A date outside of the years 1 to 9999, in the calendar continued both ways.
+
+    Eras of 400 years have equal lengths; years begin in March, so that leap days come last.
+    """
+    era, day = divmod(days + 719_468, 146_097)
+    year_of_era = (day - day // 1460 + day // 36_524 - day // 146_096) // 365
+    day -= 365 * year_of_era + year_of_era // 4 - year_of_era // 100
+    month = (5 * day + 2) // 153
+    day_of_month = day - (153 * month + 2) // 5 + 1
+    month += 3 if month < 10 else -9
+    year = year_of_era + era * 400 + (month <= 2)
+    shown = f"{year:04}" if year > 0 else f"{1 - year:04}"
+    return f"{shown}-{month:02}-{day_of_month:02}{'' if year > 0 else ' BC'}"
+
+
+def time(micros: int) -> str:
+    """Microseconds since midnight; 24:00:00 is possible."""
+    seconds, fraction = divmod(micros, 1_000_000)
+    minutes, seconds = divmod(seconds, 60)
+    clock = _MINUTES[minutes] if minutes < 1440 else f"{minutes // 60:02}:{minutes % 60:02}:"
+    return f"{clock}{_TWO[seconds]}.{fraction:06}" if fraction else clock + _TWO[seconds]
+
+
+def timestamp(micros: int, zone: str = "") -> str:
+    """Microseconds since 1970-01-01 00:00; ``zone`` is put behind the time."""
+    days, rest = divmod(micros, _DAY)
+    day = date(days)
+    if day.endswith("BC"):
+        return f"{day[:-3]} {time(rest)}{zone} BC"
+    return f"{day} {time(rest)}{zone}"
+
+
+def decimal(unscaled: int, scale: int) -> str:
+    """An unscaled value and its scale in plain digits: 1230 and 2 are ``12.30``."""
+    if scale <= 0:
+        return str(unscaled * 10**-scale)
+    digits = str(abs(unscaled)).rjust(scale + 1, "0")
+    return f"{'-' if unscaled < 0 else ''}{digits[:-scale]}.{digits[-scale:]}"
+
+
+def interval(value: tuple[int, int, int]) -> str:
+    """Months, days and microseconds, each with its own sign: ``14 mons -3 days -04:05:06.000007``."""
+    months, days, micros = value
+    seconds, fraction = divmod(abs(micros), 1_000_000)
+    clock = f"{'-' if micros < 0 else ''}{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}"
+    return f"{months} mons {days} days {clock}" + (f".{fraction:06}" if fraction else "")
+
+
+def ewkb(value: tuple[bytes, int | None]) -> bytes:
+    """A geometry as extended WKB: the WKB with its SRID inside."""
+    wkb, srid = value
+    if srid is None:
+        return wkb
+    order = "little" if wkb[:1] == b"\x01" else "big"
+    kind = int.from_bytes(wkb[1:5], order) | _SRID_FLAG  # type: ignore[arg-type]
+    return wkb[:1] + kind.to_bytes(4, order) + srid.to_bytes(4, order) + wkb[5:]  # type: ignore[arg-type]

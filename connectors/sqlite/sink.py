@@ -1,0 +1,32 @@
+"""The SQLite sink: the SQL sink over :class:`~connectors.sqlite.dialect.SqliteDialect`."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pydantic import Field
+
+from connectors.sql.options import SqlSinkOptions
+from connectors.sql.sink import SqlSink
+from connectors.sqlite.dialect import SqliteDialect
+from liberator.options import FileUrl
+
+
+class SqliteSinkOptions(SqlSinkOptions):
+    """The options of the SQLite sink."""
+
+    url: FileUrl = Field(
+        description="The database's file: sqlite:///relative.db or sqlite:////absolute/path.db; "
+        "it is created if missing."
+    )
+
+
+class SqliteSink(SqlSink):
+    """Writes streams into a SQLite file. Exactly once: rows and cursor in one transaction,
+    ``synchronous=full``. Decimals stay exact: they are text."""
+
+    Config: ClassVar[type[SqliteSinkOptions]] = SqliteSinkOptions
+
+    def dialect(self) -> SqliteDialect:
+        """A dialect for the configured file."""
+        return SqliteDialect(self.config.url)
