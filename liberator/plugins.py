@@ -1,9 +1,10 @@
 """Names to classes: every connector, log, codec and demo is found through entry points, our own too.
 
 A package offers its classes in the groups ``liberator.sources``, ``liberator.sinks``,
-``liberator.logs``, ``liberator.codecs`` and ``liberator.demos``; a class is imported when it is first
-named, so a driver that is not installed bothers nobody who does not use it. What a class must look like
-says its contract (:mod:`liberator.source`, :mod:`liberator.sink`, :mod:`liberator.log`).
+``liberator.logs``, ``liberator.codecs`` and ``liberator.demos``; a source that can describe a database for
+``liberator init`` also in ``liberator.schemes``, by the scheme of its URLs. A class is imported when it is
+first named, so a driver that is not installed bothers nobody who does not use it. What a class must look
+like says its contract (:mod:`liberator.source`, :mod:`liberator.sink`, :mod:`liberator.log`).
 """
 
 from __future__ import annotations
@@ -24,7 +25,14 @@ if TYPE_CHECKING:
     from liberator.source import Source
 
 #: Group to what one of its members is called.
-GROUPS = {"sources": "source", "sinks": "sink", "logs": "log", "codecs": "codec", "demos": "demo"}
+_CALLED = {
+    "sources": "source type",
+    "sinks": "sink type",
+    "logs": "log type",
+    "codecs": "codec",
+    "demos": "demo",
+    "schemes": "URL scheme",
+}
 
 
 class UnknownPlugin(ConfigError):
@@ -37,8 +45,8 @@ class MissingDriver(ConfigError):
 
 @cache
 def installed(group: str) -> dict[str, EntryPoint]:
-    """Everything on offer in ``group`` (``sources``, ``sinks``, ``logs``, ``codecs``, ``demos``) by
-    name; nothing is imported."""
+    """Everything on offer in ``group`` (``sources``, ``sinks``, ``logs``, ``codecs``, ``demos``,
+    ``schemes``) by name; nothing is imported."""
     found = sorted(entry_points(group=f"liberator.{group}"), key=lambda entry: entry.name)
     return {entry.name: entry for entry in found}
 
@@ -77,7 +85,7 @@ def load(group: str, name: str) -> Any:
     entry = offered.get(name)
     if entry is None:
         choice = f"{suggest(name, offered)}; installed: {', '.join(offered) or 'none'}"
-        raise UnknownPlugin(f"unknown {GROUPS[group]} type{choice}")
+        raise UnknownPlugin(f"unknown {_CALLED[group]}{choice}")
     try:
         return entry.load()
     except ImportError as exc:
@@ -92,7 +100,7 @@ def suggest(word: str, known: Iterable[str]) -> str:
 
 def _missing(group: str, entry: EntryPoint, exc: ImportError) -> MissingDriver:
     """Which command installs what was missing, as the entry point's own distribution tells."""
-    what = f"{GROUPS[group]} type '{entry.name}'"
+    what = f"{_CALLED[group]} '{entry.name}'"
     if entry.dist is None:
         return MissingDriver(f"{what} cannot be imported: {exc}")
     ours = entry.module.partition(".")[0]

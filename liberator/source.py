@@ -102,11 +102,11 @@ class Source(ABC):
 
     @classmethod
     def init(cls, url: str) -> str:
-        """Options for a source that reads the database at ``url``, as commented YAML lines without
-        ``type`` and ``url``: what ``liberator init`` writes. Connects, reads only, never repeats the URL.
+        """A commented configuration file for the database at ``url``: what ``liberator init`` writes.
 
-        A connector that has this is also named in the entry point group ``liberator.schemes``, by the
-        schemes of its URLs.
+        Connects and reads only. The text refers to an environment variable in place of the URL, and
+        repeats it without its password at most. A connector that has this is also named in the entry
+        point group ``liberator.schemes``, by the schemes of its URLs.
         """
         raise NotImplementedError(f"{cls.__name__} cannot describe a database")
 

@@ -34,7 +34,6 @@ COMMANDS = {
     "connectors": "connectors",
     "config-schema": "config_schema",
     "demo": "demo",
-    "worker": "worker",
 }
 INTERRUPTED = 130
 

@@ -6,9 +6,10 @@ at the same time, for one that cannot be reached takes long to say so.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -20,6 +21,7 @@ from liberator.errors import ConfigError, LiberatorError
 
 if TYPE_CHECKING:
     from liberator.config import Draft
+    from liberator.options import SinkOptions, SourceOptions
     from liberator.preflight import Finding
     from liberator.sink import Sink
     from liberator.source import Source
@@ -55,7 +57,7 @@ def command(config: Path, as_json: bool) -> int:
     from liberator.config import examine
 
     draft = examine(config)
-    results = look(draft)
+    results = look(draft.sources, draft.sinks)
     errors = [result for result in results if result.finding.level == "error"]
     misconfigured = bool(draft.problems) or any(result.finding.option for result in errors)
     if as_json:
@@ -72,15 +74,15 @@ def command(config: Path, as_json: bool) -> int:
     return 2 if misconfigured else 1 if errors else 0
 
 
-def look(draft: Draft) -> list[Result]:
-    """What all sources and sinks of ``draft`` find, in the file's order."""
-    from liberator import plugins
+def look(sources: Mapping[str, SourceOptions], sinks: Mapping[str, SinkOptions]) -> list[Result]:
+    """What all these sources and sinks find, in this order."""
+    from liberator.plugins import sink_class, source_class
 
     checks: list[tuple[str, Callable[[], Source | Sink]]] = []
-    for name, options in draft.sources.items():
-        checks.append((f"sources.{name}", _maker(plugins.source_class(options.type), name, options)))
-    for name, options in draft.sinks.items():
-        checks.append((f"sinks.{name}", _maker(plugins.sink_class(options.type), name, options)))
+    for name, options in sources.items():
+        checks.append((f"sources.{name}", partial(source_class(options.type), name, options)))
+    for name, wanted in sinks.items():
+        checks.append((f"sinks.{name}", partial(sink_class(wanted.type), name, wanted)))
     with ThreadPoolExecutor(max_workers=max(1, len(checks))) as pool:
         found = pool.map(lambda check: _look(check[1]), checks)
         return [
@@ -88,12 +90,6 @@ def look(draft: Draft) -> list[Result]:
             for (owner, _), findings in zip(checks, found, strict=True)
             for finding in findings
         ]
-
-
-def _maker(
-    kind: Callable[[str, object], Source | Sink], name: str, options: object
-) -> Callable[[], Source | Sink]:
-    return lambda: kind(name, options)
 
 
 def _look(make: Callable[[], Source | Sink]) -> list[Finding]:

@@ -11,7 +11,7 @@ import click
 from liberator.cli import output
 from liberator.cli.arguments import json_option
 from liberator.errors import ConfigError
-from liberator.plugins import GROUPS, MissingDriver, installed, load, suggest
+from liberator.plugins import MissingDriver, installed, load, suggest
 
 _SHOWN = ("sources", "sinks", "logs")
 
@@ -76,9 +76,9 @@ def describe(group: str, name: str) -> Connector:
     try:
         found = load(group, name)
     except MissingDriver as exc:
-        return Connector(GROUPS[group], name, package, "", exc.hint or str(exc), [])
+        return Connector(group.removesuffix("s"), name, package, "", exc.hint or str(exc), [])
     summary = (inspect.getdoc(found) or "").split("\n\n")[0].replace("\n", " ")
-    return Connector(GROUPS[group], name, package, summary, None, options(found.Config))
+    return Connector(group.removesuffix("s"), name, package, summary, None, options(found.Config))
 
 
 def options(model: Any) -> list[Option]:

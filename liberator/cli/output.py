@@ -46,13 +46,13 @@ def as_json(value: Any) -> None:
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """A table; None is an empty cell, numbers stand right."""
-    cells = [["" if value is None else value for value in row] for row in rows]
+    cells: list[Sequence[object]] = [["" if value is None else value for value in row] for row in rows]
     if terminal():
         _rich_table(columns, cells)
         return
-    texts = [[_text(value) for value in row] for row in cells]
-    widths = [max(map(len, column)) for column in zip(columns, *texts, strict=True)]
-    for row, values in zip([list(columns), *texts], [list(columns), *cells], strict=True):
+    texts = [list(columns), *([_text(value) for value in row] for row in cells)]
+    widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
+    for values, row in zip([columns, *cells], texts, strict=True):
         padded = (
             text.rjust(width) if isinstance(value, int | float) else text.ljust(width)
             for text, value, width in zip(row, values, widths, strict=True)

@@ -34,7 +34,7 @@ def command(source: str, tables: tuple[str, ...], config: Path) -> None:
         raise ConfigError(f"no source {source} in {config.name}{known}")
     _validate(source, tables, getattr(loaded.sources[source], "tables", None))
     with loaded.open_log(create=False) as log:
-        number = log.post(source, {"snapshot": list(tables), "tables": list(tables)})
+        number = log.post(source, {"tables": list(tables)})
     output.line(f"request {number}: source {source} will read {', '.join(tables)} again")
     output.line(f"`liberator status --config {config}` shows how far it is")
 
