@@ -65,6 +65,18 @@ class Records:
         self.headers.append(record.headers)
         self.timestamps.append(record.timestamp)
 
+    def __getitem__(self, span: slice) -> Records:
+        """A copy of some of the records: ``records[1000:2000]``."""
+        return Records(
+            self.topics[span],
+            self.keys[span],
+            self.values[span],
+            self.headers[span],
+            self.timestamps[span],
+            self.offsets[span],
+            self.partitions[span],
+        )
+
     def __iter__(self) -> Iterator[Record]:
         count = len(self)
         offsets = self.offsets or [-1] * count

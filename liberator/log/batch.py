@@ -1,0 +1,209 @@
+"""How the embedded log lays many records out as one piece of bytes, and reads them back.
+
+Column by column, because that is what pure Python does fast: the lengths of all keys as one array, then
+all keys joined, and the same for values; reading them back is one ``map(stream.read, lengths)``. Columns
+that are constant, as topic, headers and timestamp often are, are written once. Nothing here knows of
+files or offsets: a record's place is its *delta* from the batch's base offset.
+
+A packed batch, all integers little endian::
+
+    version u8, count u32, topics u16, forms 5 letters, keys u64, values u64, headers u32
+    five columns of integers     each as its form says: a letter of the struct module, or - for none
+        topic numbers            none where there is only one topic
+        deltas                   none where they are 0, 1, 2, …; else the log was compacted
+        timestamps               none where all are equal: a single i64 follows instead
+        lengths of keys          unsigned; or signed, with -1 for None
+        lengths of values        likewise
+    headers, keys, values        see liberator.log.headers; joined; joined
+
+``keys``, ``values`` and ``headers`` are the sizes of these sections in bytes.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from typing import NamedTuple
+
+from liberator.errors import LogError
+from liberator.log import Records
+from liberator.log.headers import pack_headers, unpack_headers
+
+VERSION = 1
+#: A larger batch is split: readers take batches whole, and their memory is bounded.
+MOST_BYTES = 4 << 20
+MOST_RECORDS = 10_000
+#: The largest record; SQLite's own limit for a row is a little higher.
+LARGEST = 900 << 20
+
+_HEAD = struct.Struct("<BIH5sQQI")
+_NONE = "-"
+
+
+class Tally(NamedTuple):
+    """What a batch holds of one topic: how many ``records``, ``bytes`` of their keys and values, the
+    ``last`` record's delta and ``timestamp``."""
+
+    records: int
+    bytes: int
+    last: int
+    timestamp: int
+
+
+@dataclass(slots=True)
+class Packed:
+    """A batch ready to be stored. ``topics`` are the distinct topics in the order in which the data
+    numbers them, ``tallies`` belong to them one by one."""
+
+    topics: list[str]
+    tallies: list[Tally]
+    count: int
+    data: bytes
+
+
+def pack_all(records: Records) -> list[Packed]:
+    """Pack any number of records into as many batches as their number and sizes ask for.
+
+    Raises LogError for a record that is too large to be stored.
+    """
+    packed: list[Packed] = []
+    count = len(records)
+    spans = [(start, min(start + MOST_RECORDS, count)) for start in range(0, count, MOST_RECORDS)][::-1]
+    while spans:
+        start, stop = spans.pop()
+        batch = pack(records if stop - start == count else records[start:stop])
+        if len(batch.data) > MOST_BYTES and batch.count > 1:
+            middle = (start + stop) // 2
+            spans += [(middle, stop), (start, middle)]
+        else:
+            packed.append(batch)
+    return packed
+
+
+def pack(records: Records, deltas: Sequence[int] | None = None) -> Packed:
+    """Pack at least one record as one batch; ``deltas`` None: they follow each other without a gap.
+
+    Raises LogError for a record that is too large to be stored.
+    """
+    count = len(records)
+    topics, numbers = _topics(records.topics)
+    stamps = records.timestamps
+    constant = stamps.count(stamps[0]) == count
+    dense = deltas is None or deltas[-1] == count - 1
+    columns = (
+        _integers(numbers) if numbers else (_NONE, b""),
+        (_NONE, b"") if dense else _integers(deltas or ()),
+        (_NONE, struct.pack("<q", stamps[0])) if constant else ("q", struct.pack(f"<{count}q", *stamps)),
+        _lengths(records.keys),
+        _lengths(records.values),
+    )
+    forms = "".join([form for form, _ in columns])
+    keys = _join(records.keys, forms[3])
+    values = _join(records.values, forms[4])
+    headers = pack_headers(records.headers)
+    if len(keys) + len(values) + len(headers) > LARGEST and count == 1:
+        raise LogError(
+            f"a record of {len(keys) + len(values) + len(headers):,} bytes in topic {topics[0]} is too "
+            f"large for the embedded log, which stores up to {LARGEST:,}",
+            hint="leave its largest column out at the source",
+        )
+    head = _HEAD.pack(VERSION, count, len(topics), forms.encode(), len(keys), len(values), len(headers))
+    data = b"".join((head, *[column for _, column in columns], headers, keys, values))
+    if numbers:
+        tallies = _tally(len(topics), numbers, records, deltas)
+    else:
+        last = count - 1 if deltas is None else deltas[-1]
+        tallies = [Tally(count, len(keys) + len(values), last, stamps[-1])]
+    return Packed(topics, tallies, count, data)
+
+
+def unpack(data: bytes, topics: Sequence[str]) -> tuple[Records, Sequence[int]]:
+    """The records of a packed batch whose topics are ``topics``, and their deltas.
+
+    The caller has verified that ``data`` is what ``pack`` made. Raises LogError for a version that
+    this program does not know.
+    """
+    if data[0] != VERSION:
+        raise LogError(
+            f"a batch has format version {data[0]}, and this program reads up to {VERSION}",
+            hint="read the log with the version of liberator that wrote it, or a newer one",
+        )
+    stream = BytesIO(data)
+    _, count, _, letters, _, _, header_bytes = _HEAD.unpack(stream.read(_HEAD.size))
+    forms = letters.decode()
+    records = Records()
+    if forms[0] == _NONE:
+        records.topics = [topics[0]] * count
+    else:
+        records.topics = list(map(topics.__getitem__, _read(stream, forms[0], count)))
+    deltas: Sequence[int] = range(count) if forms[1] == _NONE else _read(stream, forms[1], count)
+    if forms[2] == _NONE:
+        records.timestamps = [*_read(stream, "q", 1)] * count
+    else:
+        records.timestamps = list(_read(stream, forms[2], count))
+    key_lengths = _read(stream, forms[3], count)
+    value_lengths = _read(stream, forms[4], count)
+    records.headers = unpack_headers(stream.read(header_bytes), count)
+    records.keys = _cut(stream, forms[3], key_lengths)
+    records.values = _cut(stream, forms[4], value_lengths)
+    return records, deltas
+
+
+def _topics(topics: list[str]) -> tuple[list[str], list[int]]:
+    """The distinct topics, and for each record the number of its topic; nothing where there is but one."""
+    if topics.count(topics[0]) == len(topics):
+        return topics[:1], []
+    numbers = {topic: number for number, topic in enumerate(dict.fromkeys(topics))}
+    return list(numbers), list(map(numbers.__getitem__, topics))
+
+
+def _lengths(column: list[bytes | None]) -> tuple[str, bytes]:
+    """The lengths of ``column`` in the smallest form that holds them."""
+    try:
+        return _pack(len(column), map(len, column), "BHQ")  # type: ignore[arg-type]
+    except TypeError:  # there is a None
+        lengths = [-1 if item is None else len(item) for item in column]
+        return _pack(len(column), lengths, "bhq")
+
+
+def _integers(numbers: Sequence[int]) -> tuple[str, bytes]:
+    return _pack(len(numbers), numbers, "BHQ")
+
+
+def _pack(count: int, numbers: Iterable[int], forms: str) -> tuple[str, bytes]:
+    numbers = [*numbers]
+    for form in forms[:-1]:
+        try:
+            return form, struct.pack(f"<{count}{form}", *numbers)
+        except struct.error:  # too large for this form
+            continue
+    return forms[-1], struct.pack(f"<{count}{forms[-1]}", *numbers)
+
+
+def _read(stream: BytesIO, form: str, count: int) -> tuple[int, ...]:
+    layout = f"<{count}{form}"
+    return struct.unpack(layout, stream.read(struct.calcsize(layout)))
+
+
+def _join(column: list[bytes | None], form: str) -> bytes:
+    return b"".join(column if form.isupper() else filter(None, column))  # type: ignore[arg-type]
+
+
+def _cut(stream: BytesIO, form: str, lengths: Sequence[int]) -> list[bytes | None]:
+    read = stream.read
+    if form.isupper():
+        return list(map(read, lengths))
+    return [None if length < 0 else read(length) for length in lengths]
+
+
+def _tally(topics: int, numbers: list[int], records: Records, deltas: Sequence[int] | None) -> list[Tally]:
+    counts, sizes = [0] * topics, [0] * topics
+    for number, key, value in zip(numbers, records.keys, records.values, strict=True):
+        counts[number] += 1
+        sizes[number] += (len(key) if key else 0) + (len(value) if value else 0)
+    # a later record overwrites an earlier one of its topic, so these hold the last of each
+    lasts = dict(zip(numbers, range(len(numbers)) if deltas is None else deltas, strict=True))
+    stamps = dict(zip(numbers, records.timestamps, strict=True))
+    return [Tally(counts[n], sizes[n], lasts[n], stamps[n]) for n in range(topics)]
