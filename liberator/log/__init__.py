@@ -128,7 +128,8 @@ class Cursor:
 @dataclass(frozen=True, slots=True)
 class Slice:
     """What one read gave. ``cursor`` stands behind ``records`` and behind everything that the topic
-    filter left out. ``complete`` is True where no source transaction is open at ``cursor``."""
+    filter left out. ``complete`` is True where no source transaction is cut in two at ``cursor``: none
+    that has a wanted record before it goes on behind it. (Always True in a partitioned log.)"""
 
     records: Records
     cursor: Cursor
@@ -137,8 +138,9 @@ class Slice:
 
 @dataclass(frozen=True, slots=True)
 class TopicInfo:
-    """A topic's size: ``records`` still stored, ``first`` and ``last`` offset (-1: none), ``bytes``
-    of their values and keys, ``timestamp`` of the newest record in milliseconds."""
+    """A topic's size: ``records`` still stored and the ``bytes`` of their values and keys, ``first`` offset
+    still stored and ``last`` that was given (of any partition; -1: no record is left), ``timestamp`` of
+    the newest record in milliseconds."""
 
     topic: str
     records: int
@@ -164,12 +166,14 @@ Topics = Any
 class Log(ABC):
     """One log. An instance belongs to one process and one thread; many processes may open the same log,
     each with its own instance. ``append`` for one source is called by one process at a time (enforced:
-    a second one gets a LogError from ``claim``)."""
+    a second one gets a LogError).
+
+    Any method may raise LogError; a retryable one has changed nothing and may be called again."""
 
     #: The pydantic model of this log's options.
     Config: ClassVar[type[BaseModel]]
     #: Whether there is one total order over all topics.
-    ordered: ClassVar[bool]
+    ordered: bool
 
     @classmethod
     @abstractmethod
@@ -192,7 +196,8 @@ class Log(ABC):
 
     @abstractmethod
     def claim(self, name: str) -> None:
-        """Become the one process that works for source or sink ``name`` until ``close`` or death.
+        """Become the one process that works for ``name``, ``source:shop`` or ``sink:replica``, until
+        ``close`` or death. ``append`` claims its source by itself.
 
         Raises a retryable LogError while another living process has it.
         """
@@ -215,17 +220,21 @@ class Log(ABC):
     def read(self, cursor: Cursor, topics: Topics, limit: int) -> Slice:
         """About ``limit`` records from ``cursor`` on, at once, possibly none.
 
-        ``topics`` is None or a predicate ``str -> bool``. May return more than ``limit``: what was
-        appended together is not split.
+        ``topics`` is None or a predicate ``str -> bool``; it is asked once per topic, so pass the same
+        object again. May return more than ``limit``: what was stored together is not split; may return
+        fewer, or none although there are more, and then has moved the cursor.
+
+        Raises LogError for a cursor of another log, behind the end, or before what retention has left.
         """
 
     @abstractmethod
     def wait(self, cursor: Cursor, timeout: float) -> bool:
-        """Sleep until there is something behind ``cursor`` or ``timeout`` seconds have passed."""
+        """Sleep until there is something behind ``cursor`` (True) or ``timeout`` seconds have passed
+        (False). The end of a source transaction that the last read left open is something too."""
 
     @abstractmethod
     def begin(self) -> Cursor:
-        """The cursor before the oldest record still stored."""
+        """The cursor before the oldest record still stored: where a reader without a cursor begins."""
 
     @abstractmethod
     def end(self) -> Cursor:
