@@ -11,13 +11,14 @@ Events that the topic filter leaves out move the cursor too, written about once 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
+from liberator.codec import Decoder
 from liberator.errors import ConfigError, SinkError
 from liberator.event import ChangeEvent
-from liberator.log import Cursor, Log, Records, Topics
+from liberator.log import Cursor, Log, Topics
 from liberator.metrics import Every, Meter, Publish, unpublished
 from liberator.retry import Backoff, retryable
 from liberator.sink import Sink
@@ -28,14 +29,6 @@ SECOND = 1.0
 WAIT = 0.2
 #: How long a commit may be put off to gather more events while the log gives little at a time.
 GATHER = 0.005
-
-
-class Decoder(Protocol):
-    """What the pump needs of the codecs: records in, events out."""
-
-    def decode(self, records: Records) -> Sequence[ChangeEvent]:
-        """The events that ``records`` hold, in order; see :meth:`liberator.codec.Codec.decode`."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +55,7 @@ class Apply:
         decoder: Decoder,
         plan: Plan,
         publish: Publish = unpublished,
-        sleep: Callable[[float], object] = time.sleep,
+        backoff: Backoff | None = None,
     ):
         if plan.apply == "transaction" and not log.ordered:
             raise ConfigError(
@@ -74,14 +67,13 @@ class Apply:
         self._decoder = decoder
         self._plan = plan
         self._publish = publish
-        self._sleep = sleep
         self._sink: Sink | None = None
         self._read: Cursor | None = None  # how far we have read
         self._done: Cursor | None = None  # how far the sink has committed
         self._uncommitted = 0
         self._open = False  # whether a source transaction goes on behind what was read
         self._timestamp = 0
-        self._backoff = Backoff(calm=5)
+        self._backoff = backoff or Backoff(calm=5)
         self._trouble: SinkError | None = None
         self._meter = Meter()
         self._idle = Every(SECOND)
@@ -216,7 +208,7 @@ class Apply:
             self._sink = None  # it is broken: that is why we are here
         until = time.monotonic() + delay
         while not stop() and (left := until - time.monotonic()) > 0:
-            self._sleep(min(left, WAIT))
+            time.sleep(min(left, WAIT))
 
     def _backoff_is_over(self) -> None:
         if self._trouble is not None:
