@@ -21,10 +21,11 @@ TABLES = "liberator_tables"
 
 
 class Bookkeeping:
-    """The bookkeeping of one sink. ``schema``: where its tables are, None without schemas."""
+    """The bookkeeping of one sink, in the home of a connected dialect."""
 
-    def __init__(self, dialect: Dialect, sink: str, schema: str | None):
+    def __init__(self, dialect: Dialect, sink: str):
         self._dialect = dialect
+        schema = dialect.home
         self._sink = sink
         self._names = {TableName(schema, CURSORS), TableName(schema, TABLES)}
         self._cursors = dialect.quoted(TableName(schema, CURSORS))
@@ -45,6 +46,8 @@ class Bookkeeping:
     def create(self) -> list[Managed]:
         """Create what is missing; returns it as it was before."""
         missing = [o for o in self.objects() if o.state == "missing" and o.kind == "table"]
+        if missing:
+            self._dialect.prepare(TableName(self._dialect.home, CURSORS), (), "")
         for managed in missing:
             self._dialect.execute(managed.create)
         return missing

@@ -95,6 +95,8 @@ class Dialect(ABC):
     has_schemas: ClassVar[bool] = False
     #: Whether DDL can be rolled back; if not, it must not be run after rows of the same batch.
     transactional_ddl: ClassVar[bool] = True
+    #: The schema for tables whose name has none, known once connected; None without schemas.
+    home: str | None = None
     #: A text type that can be a key.
     text_key: ClassVar[str] = "text"
 
@@ -148,9 +150,9 @@ class Dialect(ABC):
         """Let a column be null; with ``type_`` also give it this type, its values cast to ``logical``."""
 
     @abstractmethod
-    def encoder(self, columns: Sequence[TargetColumn], lossy: bool) -> Encode:
-        """A compiled function from full rows to parameters for ``columns``. ``lossy``: a value that a
-        column cannot hold becomes null instead of a SinkError."""
+    def encoder(self, columns: Sequence[TargetColumn], origin: str, lossy: bool) -> Encode:
+        """A compiled function from full rows to parameters for ``columns``. ``origin``: the dialect whose
+        text an escape is. ``lossy``: a value that a column cannot hold becomes null, not a SinkError."""
 
     @abstractmethod
     def upsert(self, table: Table) -> str:
@@ -163,7 +165,7 @@ class Dialect(ABC):
         order; nulls are equal."""
 
     @abstractmethod
-    def check(self, schema: str | None) -> list[Finding]:
+    def check(self) -> list[Finding]:
         """What hinders writing to this database; connects by itself, reads only."""
 
     def prepare(self, table: TableName, columns: Sequence[Column], origin: str) -> None:  # noqa: B027

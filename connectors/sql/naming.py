@@ -32,19 +32,16 @@ def check_template(template: str) -> str:
     return template
 
 
-def table_name(
-    dialect: Dialect, template: str, schema: str | None, topic: str, origin: TableSchema
-) -> TableName:
+def table_name(dialect: Dialect, template: str, topic: str, origin: TableSchema) -> TableName:
     """The target of ``topic``. Where the target has schemas, a dot in the template parts schema and
-    table; without one ``schema`` is the target's schema."""
+    table; without one the table is in the dialect's home."""
     tail = f".{origin.schema}.{origin.table}"
     source = topic.removesuffix(tail) if topic.endswith(tail) else topic.partition(".")[0]
     values = {"source": source, "schema": origin.schema, "table": origin.table}
     if not dialect.has_schemas:
         return TableName(None, shorten(dialect, template.format(**values)))
     left, dot, right = template.rpartition(".")
-    if dot:
-        schema = left.format(**values)
+    schema = left.format(**values) if dot else dialect.home
     return TableName(
         None if schema is None else shorten(dialect, schema), shorten(dialect, right.format(**values))
     )

@@ -41,17 +41,16 @@ class Wanted:
 
 
 class Planner:
-    """Plans tables at one target. ``schema`` is the target's schema for tables whose name has none."""
+    """Plans tables at one target."""
 
-    def __init__(self, dialect: Dialect, options: SqlSinkOptions, schema: str | None, extra: Extra):
+    def __init__(self, dialect: Dialect, options: SqlSinkOptions, extra: Extra):
         self._dialect = dialect
         self._options = options
-        self._schema = schema
         self._extra = extra
 
     def name(self, topic: str, origin: TableSchema) -> TableName:
         """What the table of ``topic`` is called."""
-        return table_name(self._dialect, self._options.table, self._schema, topic, origin)
+        return table_name(self._dialect, self._options.table, topic, origin)
 
     def plan(self, topic: str, origin: TableSchema) -> Table:
         """Make the target fit, and say how it looks. Raises SinkError with the remedy if it cannot."""
@@ -233,4 +232,5 @@ class Planner:
             frozenset(c.name for c in target_key) in existing.unique,
             existing.parents,
             existing.referenced,
+            len(wanted),
         )

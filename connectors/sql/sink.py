@@ -50,19 +50,14 @@ class SqlSink(Sink):
     def dialect(self) -> Dialect:
         """A new, unconnected dialect for the configured database."""
 
-    @property
-    def schema(self) -> str | None:
-        """The schema at the target for tables whose name has none."""
-        return None
-
     def open(self) -> Cursor | None:
         """Connect, create our bookkeeping, fence out older processes of this name."""
         self.close()
         dialect = self._dialect = self.dialect()
         dialect.connect()
-        self._bookkeeping = Bookkeeping(dialect, self.name, self.schema)
+        self._bookkeeping = Bookkeeping(dialect, self.name)
         self._mode = MODES[self._options.mode](dialect, self._options)
-        self._planner = Planner(dialect, self._options, self.schema, self._mode.extra)
+        self._planner = Planner(dialect, self._options, self._mode.extra)
         dialect.begin()
         self._bookkeeping.create()
         cursor = self._bookkeeping.fence()
@@ -105,7 +100,7 @@ class SqlSink(Sink):
 
     def check(self) -> list[Finding]:
         """Whether the target can be reached and written."""
-        return self.dialect().check(self.schema)
+        return self.dialect().check()
 
     def objects(self) -> list[Managed]:
         """The bookkeeping tables."""
@@ -128,7 +123,7 @@ class SqlSink(Sink):
                 dialect.execute("begin")
             else:
                 dialect.begin()
-            result = action(dialect, Bookkeeping(dialect, self.name, self.schema))
+            result = action(dialect, Bookkeeping(dialect, self.name))
             dialect.execute("commit")
             return result
         finally:

@@ -10,6 +10,8 @@ from __future__ import annotations
 import datetime
 from functools import lru_cache
 
+from liberator.codec.json_value import digits
+
 _EPOCH = datetime.date(1970, 1, 1).toordinal()
 _LAST = datetime.date.max.toordinal()
 _DAY = 86_400_000_000
@@ -64,9 +66,9 @@ def timestamp(micros: int, zone: str = "") -> str:
 def decimal(unscaled: int, scale: int) -> str:
     """An unscaled value and its scale in plain digits: 1230 and 2 are ``12.30``."""
     if scale <= 0:
-        return str(unscaled * 10**-scale)
-    digits = str(abs(unscaled)).rjust(scale + 1, "0")
-    return f"{'-' if unscaled < 0 else ''}{digits[:-scale]}.{digits[-scale:]}"
+        return digits(unscaled * 10**-scale)
+    body = digits(abs(unscaled)).rjust(scale + 1, "0")
+    return f"{'-' if unscaled < 0 else ''}{body[:-scale]}.{body[-scale:]}"
 
 
 def interval(value: tuple[int, int, int]) -> str:

@@ -28,7 +28,7 @@ class Table:
 
     ``columns`` are those that are written; ``key`` those of them that identify a row, in key order
     (empty: no key). ``unique``: an index lets insert-or-update find the key. ``parents`` and
-    ``referenced`` as in :class:`~connectors.sql.dialect.Existing`.
+    ``referenced`` as in :class:`~connectors.sql.dialect.Existing`; ``width`` is the length of a full row.
     """
 
     name: TableName
@@ -39,6 +39,7 @@ class Table:
     unique: bool = True
     parents: frozenset[TableName] = frozenset()
     referenced: bool = False
+    width: int = 0
 
     @property
     def others(self) -> tuple[TargetColumn, ...]:

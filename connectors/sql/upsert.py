@@ -57,6 +57,8 @@ class Upsert(Mode):
             done = False
         if not done:
             execute(f"rollback to savepoint {SAVEPOINT}")
+            for topic in segment.by_topic:
+                self.targets[topic].writer.forget()
             self._apply_in_order(segment)
         execute(f"release savepoint {SAVEPOINT}")
 
@@ -149,7 +151,7 @@ class Upsert(Mode):
         if not events:
             return
         # One that misses, even ahead of a snapshot, decides what happens to the row it would have become.
-        if not all(target.writer.erase([_before(e) for e in events])):
+        if target.writer.erase([_before(e) for e in events]) < len(events):
             raise Missing(f"table {target.table.name} lacks a row")
 
     # Event by event.
@@ -188,14 +190,13 @@ class Upsert(Mode):
     def _apply_keyless(self, target: Target, event: ChangeEvent) -> None:
         bag = self._fold(target, [event])
         assert isinstance(bag, Bag)
-        for gone, hit in zip(bag.minus, target.writer.erase([_before(e) for e in bag.minus]), strict=True):
-            if not hit:
-                if gone.phase is Phase.AHEAD:
-                    return  # the snapshot brings what became of it
-                raise SinkError(
-                    f"table {target.table.name} lacks the row that an event changes ({where(gone)})",
-                    hint=RESNAPSHOT,
-                )
+        if bag.minus and not target.writer.erase([_before(event)]):
+            if event.phase is Phase.AHEAD:
+                return  # the snapshot brings what became of it
+            raise SinkError(
+                f"table {target.table.name} lacks the row that an event changes ({where(event)})",
+                hint=RESNAPSHOT,
+            )
         if bag.plus:
             target.writer.insert(bag.plus)
 

@@ -24,7 +24,7 @@ class Writer:
         self.dialect = dialect
         self.table = table
         self.name = dialect.quoted(table.name)
-        self._encoder = cache(lambda columns: dialect.encoder(columns, lossy))
+        self._encoder = cache(lambda columns: dialect.encoder(columns, table.schema.dialect, lossy))
 
     def encoder(self, columns: Columns) -> Encode:
         """The compiled encoder for some of the columns."""
@@ -78,10 +78,13 @@ class Writer:
         )
         return self.dialect.execute(sql, self._params(present, row, table.key, old))[1]
 
-    def erase(self, rows: Sequence[Row]) -> list[int]:
-        """For each row delete one row that equals it in every column; how many that were, 0 or 1."""
+    def erase(self, rows: Sequence[Row]) -> int:
+        """For each row delete one row that equals it in every column; how many rows there were."""
         sql = self.dialect.erase(self.table)
-        return [self.dialect.execute(sql, params)[1] for params in self.encoder(self.table.columns)(rows)]
+        return self.dialect.many(sql, self.encoder(self.table.columns)(rows))
+
+    def forget(self) -> None:
+        """What was made at the connection since the last savepoint is gone: it was rolled back."""
 
     def present(self, row: Row) -> Columns:
         """The columns that ``row`` has a value for."""

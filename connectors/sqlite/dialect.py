@@ -155,7 +155,7 @@ class SqliteDialect(Dialect):
             ) from exc
         self.execute(f"alter table {name} rename column {spare} to {quoted}")
 
-    def encoder(self, columns: Sequence[TargetColumn], lossy: bool) -> Encode:
+    def encoder(self, columns: Sequence[TargetColumn], origin: str, lossy: bool) -> Encode:
         """See :mod:`connectors.sqlite.types`."""
         return types.encoder(columns)
 
@@ -184,7 +184,7 @@ class SqliteDialect(Dialect):
         )
         return f"delete from {name} where {rowid} = (select {rowid} from {name} where {match} limit 1)"
 
-    def check(self, schema: str | None) -> list[Finding]:
+    def check(self) -> list[Finding]:
         """Whether the file, or the directory it will be in, can be written; whether SQLite is new enough."""
         findings = []
         if sqlite3.sqlite_version_info < (3, 35):
