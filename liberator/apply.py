@@ -18,7 +18,7 @@ from typing import Any, Literal
 from liberator.codec import Decoder
 from liberator.errors import ConfigError, SinkError
 from liberator.event import ChangeEvent
-from liberator.log import Cursor, Log, Topics
+from liberator.log import Cursor, Log, Slice, Topics
 from liberator.metrics import Every, Meter, Publish, unpublished
 from liberator.retry import Backoff, retryable
 from liberator.sink import Sink
@@ -130,18 +130,19 @@ class Apply:
 
     def _gather(self, sink: Sink) -> bool:
         """Read and write about one batch; whether there may be more to read."""
-        plan = self._plan
-        assert self._read is not None
         deadline = time.monotonic() + GATHER
         events: list[ChangeEvent] = []
-        while True:
-            slice_ = self._log.read(self._read, self._plan.topics, plan.batch - len(events))
+        behind = True
+        while behind and len(events) < self._plan.batch:
+            slice_ = self._next(self._plan.batch - len(events))
+            if events and not slice_.complete and not self._open:
+                break  # a transaction that will take a while: first commit what came before it
             behind = slice_.cursor != self._read
             self._read = slice_.cursor
             self._open = not slice_.complete
             if slice_.records:
                 events += self._decoder.decode(slice_.records)
-            if not behind or len(events) >= plan.batch or time.monotonic() >= deadline:
+            if time.monotonic() >= deadline:
                 break
         if events:
             sink.write(events)
@@ -149,6 +150,15 @@ class Apply:
             self._meter.add(len(events))
             self._timestamp = events[-1].transaction.timestamp
         return behind
+
+    def _next(self, limit: int) -> Slice:
+        """About ``limit`` records; fewer where a transaction begins that does not end with them."""
+        assert self._read is not None
+        while True:
+            slice_ = self._log.read(self._read, self._plan.topics, limit)
+            if slice_.complete or self._open or limit == 1 or self._plan.apply == "batch":
+                return slice_
+            limit //= 2
 
     def _may_commit(self) -> bool:
         return self._read != self._done and (self._plan.apply == "batch" or not self._open)
