@@ -250,7 +250,13 @@ def _orders(settings: Settings, until_current: bool) -> Iterator[tuple[str, dict
     log = settings.log.model_dump(mode="json", by_alias=True)
     for name, source in settings.sources.items():
         until = "current" if until_current else None
-        yield f"source:{name}", {"log": log, "options": source.model_dump(mode="json", by_alias=True), "until": until}
+        yield (
+            f"source:{name}",
+            {"log": log, "options": source.model_dump(mode="json", by_alias=True), "until": until},
+        )
     for name, sink in settings.sinks.items():
-        yield f"sink:{name}", {"log": log, "options": sink.model_dump(mode="json", by_alias=True), "until": None}
+        yield (
+            f"sink:{name}",
+            {"log": log, "options": sink.model_dump(mode="json", by_alias=True), "until": None},
+        )
     yield "upkeep", {"log": log, "options": None, "until": None}

@@ -128,6 +128,9 @@ def await_status(
         board.show(statuses)
         if satisfied(statuses):
             return statuses
+        for worker, status in statuses.items():
+            if status.get("phase") == "failed":
+                raise Broken(f"{worker} failed: {status.get('error')}", hint=place.tail("liberator"))
         still_running(running, place, deadline)
         time.sleep(0.1)
 
