@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from liberator.codec.avro_schema import Branch, branches, fixed_scale
+from liberator.codec.envelope import Misfit
 from liberator.errors import DecodeError
 from liberator.schema import Kind, LogicalType
 
@@ -21,11 +22,6 @@ Read = Callable[[bytes, int], tuple[Any, int]]
 
 _FLOAT = struct.Struct("<f")
 _DOUBLE = struct.Struct("<d")
-
-
-class Misfit(ValueError):
-    """A value that its type cannot hold; the message never tells the value. Becomes a SchemaError with
-    table and column where those are known."""
 
 
 def write_long(value: int) -> bytes:
@@ -137,10 +133,11 @@ def read_bool(data: bytes, at: int) -> tuple[bool, int]:
 def write_float32(value: Any) -> bytes:
     """Four bytes; refuses a float that four bytes would round."""
     try:
-        made = _FLOAT.pack(value)
+        made: bytes = _FLOAT.pack(value)
     except (struct.error, OverflowError, TypeError):
         raise Misfit("holds no number of 32 bits") from None
-    if value == value and _FLOAT.unpack(made)[0] != value:  # noqa: PLR0124
+    back: float = _FLOAT.unpack(made)[0]
+    if back != value and value == value:  # noqa: PLR0124
         raise Misfit("holds a number that 32 bits would round")
     return made
 

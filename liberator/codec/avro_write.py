@@ -1,12 +1,9 @@
-"""Events to Avro records: what is generated per table version, and what it falls back on.
+"""Events to Avro records: rows, keys and the envelope ``change`` of one table version.
 
-For each table version a function is generated that encodes a run of its events in straight-line code: no
-loop over columns, no look-up of types, the common value of each type by table. Whatever that code does
-not expect (an escape, an absent column, a number out of range) makes it raise, and the event is encoded
-again by the careful functions of ``avro_value``, which either know it or say which column is wrong.
-
-Only integers and literals quoted by ``repr`` enter the generated source. Subjects, registration and the
-batch are the business of ``avro``.
+The generated code (``avro_encoder``) encodes what is common and raises on anything else: an escape, an
+absent column, a number out of range. Such an event is encoded again here by the careful functions of
+``avro_value``, which either know it or say which column is wrong. Subjects and registration are the
+business of ``avro``.
 """
 
 from __future__ import annotations
@@ -15,16 +12,19 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from liberator.codec import Producer
+from liberator.codec.avro_encoder import REPEATING, compile_row, compile_run
+from liberator.codec.avro_generate import Namespace
 from liberator.codec.avro_schema import column_branches, names
-from liberator.codec.avro_value import Misfit, Write, union, write_long, write_text
-from liberator.codec.envelope import absent, check_transaction
+from liberator.codec.avro_tables import Ordinals
+from liberator.codec.avro_value import Write, union, write_long, write_text
+from liberator.codec.envelope import Misfit, absent, check_transaction, frame, keyless_move, wrong
 from liberator.errors import SchemaError
 from liberator.event import ABSENT, ChangeEvent, Operation, Phase, Row, Transaction
+from liberator.log import Records
 from liberator.schema import TableSchema
 
-#: Encodes the events it is given until one is of another table version, which it returns (None: all
-#: encoded); appends keys and values.
-Run = Callable[[Iterator[ChangeEvent], list[bytes | None], list[bytes | None]], ChangeEvent | None]
+#: How many different sets of absent columns are remembered per table version.
+REMEMBERED = 1000
 
 
 class Shared:
@@ -32,144 +32,158 @@ class Shared:
 
     def __init__(self, producer: Producer):
         self._producer = producer
-        self._origin = [kind for _, kind in producer.origin_fields]
         self._now = b""
+        self._transaction: Transaction | None = None
+        self._phase: Phase | None = None
+        self._data = b""
         self.constant = b"".join(map(write_text, (producer.version, producer.connector, producer.name)))
-        self.transaction: Transaction | None = None
-        self.phase: Phase | None = None
-        self.data = b""
 
     def start(self, now: int) -> None:
         """A new batch, encoded ``now`` (milliseconds since 1970)."""
         self._now = write_long(now)
-        self.transaction = None
+        self._transaction = None
 
     def __call__(self, transaction: Transaction, phase: Phase) -> bytes:
-        if transaction is self.transaction and phase is self.phase:
-            return self.data
-        check_transaction(transaction, len(self._origin), self._producer.name)
+        if transaction is not self._transaction or phase is not self._phase:
+            self._data = self._made(transaction, phase)
+            self._transaction, self._phase = transaction, phase
+        return self._data
+
+    def _made(self, transaction: Transaction, phase: Phase) -> bytes:
+        fields = self._producer.origin_fields
+        check_transaction(transaction, len(fields), self._producer.name)
         epoch, major, _ = transaction.position
         stamp = transaction.timestamp
         try:
-            parts = [
-                write_text(phase.value),
-                write_long(stamp // 1000),
-                write_long(stamp),
-                write_long(epoch),
-                write_long(major),
-            ]
-            for kind, value in zip(self._origin, transaction.origin, strict=True):
-                if value is None:
-                    parts.append(b"\0")
-                else:
-                    parts.append(b"\2" + (write_long(value) if kind == "long" else write_text(value)))
-            parts.append(self._now)
-            parts.append(write_text(transaction.id))
-        except (Misfit, TypeError) as exc:
+            parts = [write_text(phase.value), *map(write_long, (stamp // 1000, stamp, epoch, major))]
+            for (_, kind), value in zip(fields, transaction.origin, strict=True):
+                write: Write = write_long if kind == "long" else write_text
+                parts.append(b"\0" if value is None else b"\2" + write(value))
+            return b"".join((*parts, self._now, write_text(transaction.id)))
+        except (Misfit, TypeError):
             raise SchemaError(
-                f"source {self._producer.name} gave a transaction that does not fit its envelope: {exc}"
+                f"source {self._producer.name} gave a transaction that does not fit its envelope"
             ) from None
-        self.transaction, self.phase, self.data = transaction, phase, b"".join(parts)
-        return self.data
 
 
-class Rows:
-    """The rows and keys of one table version, to bytes."""
+class AvroRows:
+    """The rows and keys of one table version, to bytes; the careful way around ``fast``."""
 
-    def __init__(self, schema: TableSchema):
-        self._schema = schema
-        self._names = names(schema.columns)
+    def __init__(self, schema: TableSchema, key_id: int, value_id: int):
+        self.schema = schema
+        self.fields = names(schema.columns)
+        self.value_id = value_id
+        self.key_frame, self.value_frame = frame(key_id), frame(value_id)
+        self.fast = compile_row(schema)
         self._write: list[Write] = [union(c.type, column_branches(c))[0] for c in schema.columns]
         self._missing: dict[tuple[int, ...], bytes] = {(): b"\0"}
 
-    def row(self, row: Row) -> bytes:
-        """A row; absent columns are written as null."""
-        return b"".join(map(self._column, range(len(self._names)), row))
+    def row(self, row: Row) -> tuple[bytes, bytes]:
+        """The array of the fields that were not sent, and the row; these stand as null in it."""
+        try:
+            return b"\0", self.fast(row)
+        except Exception:
+            return self.missing(row), self._careful(row)
+
+    def _careful(self, row: Row) -> bytes:
+        if len(row) != len(self.fields):
+            table = f"{self.schema.schema}.{self.schema.table}"
+            raise SchemaError(f"table {table} has {len(self.fields)} columns, a row of it {len(row)}")
+        return b"".join(map(self._column, range(len(row)), row))
 
     def _column(self, i: int, value: Any) -> bytes:
-        column = self._schema.columns[i]
         if value is ABSENT:
-            if "null" in column_branches(column):
+            if "null" in column_branches(self.schema.columns[i]):
                 return b"\0"
-            raise self._wrong(i, "was not sent, and is a key column")
+            raise wrong(self.schema, i, "was not sent, and is a key column")
         try:
             return self._write[i](value)
         except Misfit as exc:
-            raise self._wrong(i, str(exc)) from None
+            raise wrong(self.schema, i, str(exc)) from None
 
-    def _wrong(self, i: int, why: str) -> SchemaError:
-        table = f"{self._schema.schema}.{self._schema.table}"
-        return SchemaError(f"table {table}: column {self._schema.columns[i].name} {why}")
-
-    def key(self, values: Row) -> bytes:
-        """The values of the key columns, in key order."""
-        return b"".join(map(self._column, self._schema.key, values))
-
-    def missing(self, row: Row | None) -> bytes:
-        """The array of the field names that were not sent."""
+    def missing(self, row: Row) -> bytes:
+        """The array of the names of the fields that were not sent."""
         places = absent(row)
         known = self._missing.get(places)
         if known is None:
-            fields = [write_text(self._names[i]) for i in places]
+            fields = [write_text(self.fields[i]) for i in places]
             known = b"".join((write_long(len(fields)), *fields, b"\0"))
-            if len(self._missing) < 1000:
+            if len(self._missing) < REMEMBERED:
                 self._missing[places] = known
         return known
 
+    def key(self, values: Row) -> bytes:
+        """The values of the key columns, in key order."""
+        return b"".join(map(self._column, self.schema.key, values))
 
-class ChangeTable:
-    """Writes the events of one table version in the envelope ``change``."""
+    def framed_row(self, row: Row) -> bytes:
+        """A row as a record's value."""
+        return self.value_frame + self.row(row)[1]
 
-    def __init__(self, schema: TableSchema, topic: str, shared: Shared, key_id: int, value_id: int):
-        self.schema = schema
+    def framed_key(self, values: Row) -> bytes:
+        """The values of the key columns as a record's key."""
+        return self.key_frame + self.key(values)
+
+
+class ChangeWriter:
+    """Writes the events of one table version in the envelope ``change``.
+
+    Texts that repeat themselves are remembered per column. A column that turns out not to is compiled
+    anew, to be encoded directly.
+    """
+
+    def __init__(self, rows: AvroRows, topic: str, shared: Shared):
         self.topic = topic
-        self._shared = shared
-        self._rows = Rows(schema)
-        self._key_frame = frame(key_id)
-        place = b"".join(map(write_text, (schema.database, schema.schema, schema.table)))
-        self._prefix = frame(value_id) + shared.constant + place
+        self._rows = rows
+        schema = rows.schema
+        place = map(write_text, (schema.database, schema.schema, schema.table))
+        unmoved = b"\0" if schema.key else b""
+        rest = {op: write_text(op.value) + b"\0\0" + unmoved + b"\0\2" for op in Operation}
+        self._names: Namespace = {
+            "topic": topic,
+            "prefix": rows.value_frame + shared.constant + b"".join(place),
+            "shared": shared,
+            "key_frame": rows.key_frame,
+            "ordinals_c": Ordinals(rest[Operation.CREATE]),
+            "ordinals_u": Ordinals(rest[Operation.UPDATE]),
+            "ordinals_r": Ordinals(rest[Operation.READ]),
+            "slow": self._slow,
+        }
+        self._compile(frozenset(i for i, c in enumerate(schema.columns) if c.type.kind in REPEATING))
 
-    def run(
-        self, events: Iterator[ChangeEvent], keys: list[bytes | None], values: list[bytes | None]
-    ) -> ChangeEvent | None:
-        schema, topic = self.schema, self.topic
-        for event in events:
-            if event.schema is not schema or event.topic != topic:
-                return event
-            key = self._key(event)
-            value = self._value(event)
-            keys.append(key)
-            values.append(value)
-            if key is not None and event.operation is Operation.DELETE:
-                keys.append(key)
-                values.append(None)
-        return None
+    def _compile(self, repeating: frozenset[int]) -> None:
+        self._run, self._texts = compile_run(self._rows.schema, repeating, self._names)
 
-    def _key(self, event: ChangeEvent) -> bytes | None:
-        values = event.key
-        return None if values is None else self._key_frame + self._rows.key(values)
+    def run(self, schema: TableSchema, events: Iterator[ChangeEvent], records: Records) -> ChangeEvent | None:
+        """See :class:`liberator.codec.runs.Writer`."""
+        full = [i for i, texts in self._texts.items() if texts.full]
+        if full:
+            self._compile(frozenset(self._texts) - set(full))
+        return self._run(schema, events, records)
 
-    def _value(self, event: ChangeEvent) -> bytes:
+    def _slow(
+        self,
+        event: ChangeEvent,
+        head: bytes,
+        keys: Callable[[bytes | None], None],
+        values: Callable[[bytes | None], None],
+    ) -> None:
+        """Encode an event that the generated code does not."""
         rows, before, after = self._rows, event.before, event.after
-        parts = [
-            self._prefix,
-            self._shared(event.transaction, event.phase),
-            write_long(event.ordinal),
-            write_long(event.table_ordinal),
-            write_text(event.operation.value),
-            rows.missing(after),
-            rows.missing(before),
-        ]
-        if self.schema.key:
+        parts = [head, write_long(event.ordinal), write_long(event.table_ordinal)]
+        parts.append(write_text(event.operation.value))
+        missing_after, row_after = (b"\0", b"") if after is None else rows.row(after)
+        missing_before, row_before = (b"\0", b"") if before is None else rows.row(before)
+        parts += missing_after, missing_before
+        if rows.schema.key:
             parts.append(b"\0" if event.moved is None else b"\2" + rows.key(event.moved))
         elif event.moved is not None:
-            table = f"{self.schema.schema}.{self.schema.table}"
-            raise SchemaError(f"table {table} has no key, yet an event says that its key changed")
-        parts.append(b"\0" if before is None else b"\2" + rows.row(before))
-        parts.append(b"\0" if after is None else b"\2" + rows.row(after))
-        return b"".join(parts)
-
-
-def frame(schema_id: int) -> bytes:
-    """What every key and value begins with: a zero byte, and the schema's id."""
-    return b"\0" + schema_id.to_bytes(4, "big")
+            raise keyless_move(rows.schema)
+        parts += b"\0" if before is None else b"\2", row_before, b"\0" if after is None else b"\2", row_after
+        value = b"".join(parts)
+        key = None if (identity := event.key) is None else rows.framed_key(identity)
+        values(value)
+        keys(key)
+        if key is not None and event.operation is Operation.DELETE:
+            values(None)
+            keys(key)

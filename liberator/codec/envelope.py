@@ -24,7 +24,7 @@ columns only.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from liberator.errors import DecodeError, SchemaError
@@ -32,8 +32,12 @@ from liberator.event import ABSENT, ChangeEvent, Operation, Phase, Position, Row
 from liberator.log import Headers
 from liberator.schema import TableSchema
 
-#: The letters of the operations, and back.
-LETTERS = {operation: operation.value for operation in Operation}
+#: One record: topic, key, value, headers.
+Item = tuple[str, bytes | None, bytes | None, Headers]
+#: Where decoded events go.
+Append = Callable[[ChangeEvent], None]
+
+#: Operations and phases by what records call them.
 OPERATIONS = {operation.value: operation for operation in Operation}
 PHASES = {phase.value: phase for phase in Phase}
 
@@ -52,6 +56,28 @@ HEADERS: Mapping[str, str] = {
     "snapshot": "the event's phase: true, ahead; left out in plain streaming",
     "origin": "JSON array: the values of the source's own fields, in their order; left out if it has none",
 }
+
+
+class Misfit(ValueError):
+    """A value that its type cannot hold; the message never tells the value. Becomes a SchemaError with
+    table and column where those are known."""
+
+
+def wrong(schema: TableSchema, column: int, why: str) -> SchemaError:
+    """The error for a value that cannot be written."""
+    return SchemaError(f"table {schema.schema}.{schema.table}: column {schema.names[column]} {why}")
+
+
+def keyless_move(schema: TableSchema) -> SchemaError:
+    """The error for a key change in a table that has no key."""
+    return SchemaError(
+        f"table {schema.schema}.{schema.table} has no key, yet an event says that its key changed"
+    )
+
+
+def frame(schema_id: int) -> bytes:
+    """What every key and value begins with: a zero byte, and the schema's id."""
+    return b"\0" + schema_id.to_bytes(4, "big")
 
 
 def absent(row: Row | None) -> tuple[int, ...]:

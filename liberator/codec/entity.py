@@ -1,0 +1,122 @@
+"""The envelope ``entity``, written and read around any codec's rows and keys."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+from liberator.codec import Producer
+from liberator.codec.envelope import (
+    Append,
+    Item,
+    Meta,
+    check_entity,
+    check_transaction,
+    frame,
+    key_only,
+    own_headers,
+    read_headers,
+    shared_headers,
+    with_absent,
+)
+from liberator.errors import DecodeError
+from liberator.event import ChangeEvent, Phase, Row, Transaction
+from liberator.log import Headers, Records
+from liberator.schema import TableSchema
+
+
+class RowWriter(Protocol):
+    """A codec's rows and keys as record bytes, frame included; absent columns become null."""
+
+    schema: TableSchema
+    fields: tuple[str, ...]
+    value_id: int
+
+    def framed_row(self, row: Row) -> bytes: ...
+    def framed_key(self, values: Row) -> bytes: ...
+
+
+class RowReader(Protocol):
+    """The inverse of :class:`RowWriter`; raises DecodeError."""
+
+    schema: TableSchema
+    fields: tuple[str, ...]
+
+    def parsed_row(self, value: bytes) -> Row: ...
+    def parsed_key(self, key: bytes) -> Row: ...
+
+
+class EntityWriter:
+    """Writes the events of one table version in the envelope ``entity``."""
+
+    def __init__(self, rows: RowWriter, topic: str, producer: Producer):
+        self.topic = topic
+        self._rows = rows
+        self._producer = producer
+        self._transaction: Transaction | None = None
+        self._phase: Phase | None = None
+        self._shared: Headers = ()
+
+    def run(self, schema: TableSchema, events: Iterator[ChangeEvent], records: Records) -> ChangeEvent | None:
+        """See :class:`liberator.codec.runs.Writer`."""
+        rows, topic = self._rows, self.topic
+        for event in events:
+            if event.schema is not schema or event.topic != topic:
+                return event
+            check_entity(event)
+            if event.transaction is not self._transaction or event.phase is not self._phase:
+                self._begin(event)
+            key = event.key
+            moved = None if event.moved is None else rows.framed_key(event.moved)
+            framed = None if key is None else rows.framed_key(key)
+            value = None if event.after is None else rows.framed_row(event.after)
+            records.headers.append(own_headers(event, rows.fields, moved, rows.value_id) + self._shared)
+            records.keys.append(framed)
+            records.values.append(value)
+        return None
+
+    def _begin(self, event: ChangeEvent) -> None:
+        producer = self._producer
+        check_transaction(event.transaction, len(producer.origin_fields), producer.name)
+        self._shared = shared_headers(event.transaction, event.phase, producer.name)
+        self._transaction, self._phase = event.transaction, event.phase
+
+
+class EntityReader:
+    """Reads the records of one schema in the envelope ``entity``."""
+
+    def __init__(self, number: int, rows: RowReader):
+        self._frame = frame(number)
+        self._rows = rows
+
+    def run(self, items: Iterator[Item], append: Append) -> Item | None:
+        """See :class:`liberator.codec.decoder.Reader`."""
+        for item in items:
+            topic, key, value, headers = item
+            if value is None or not value.startswith(self._frame):
+                return item
+            append(self.read(topic, key, value, read_headers(headers)))
+        return None
+
+    def read(self, topic: str, key: bytes | None, value: bytes | None, meta: Meta) -> ChangeEvent:
+        """The event of one record. Raises DecodeError."""
+        rows, schema = self._rows, self._rows.schema
+        before = after = None
+        if value is not None:
+            after = with_absent(rows.parsed_row(value), rows.fields, meta.missing)
+        elif key is not None:
+            before = key_only(schema, rows.parsed_key(key))
+        if meta.moved is not None and not schema.key:
+            raise DecodeError("a record of a table without a key says that its key changed")
+        return ChangeEvent(
+            meta.operation,
+            topic,
+            schema,
+            before,
+            after,
+            meta.transaction,
+            meta.ordinal,
+            meta.table_ordinal,
+            meta.phase,
+            None if meta.moved is None else rows.parsed_key(meta.moved),
+        )
