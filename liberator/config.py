@@ -95,7 +95,7 @@ def examine(path: str | Path) -> Draft:
         document.problem((), "must be a mapping with log, sources and sinks")
         return draft
     for key in data:
-        if key not in _SECTIONS and not str(key).startswith("x-"):
+        if key not in _SECTIONS and not key.startswith("x-"):
             document.problem((key,), "unknown option" + plugins.suggest(key, _SECTIONS))
     if data.get("log") is None:
         document.problem(("log",), "required option is missing")
@@ -177,5 +177,5 @@ def _warn_of_idle_patterns(document: Document, draft: Draft, sources: list[str])
 def _named(options: Mapping[str, Any], name: str, what: str) -> Any:
     if name not in options:
         known = f"{plugins.suggest(name, options)}; there are: {', '.join(options) or 'none'}"
-        raise ConfigError(f"no {what} of this name in the configuration{known}")
+        raise ConfigError(f"no {what} of this name{known}")
     return options[name]

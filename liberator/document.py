@@ -116,7 +116,7 @@ class Document:
 
     def _expand(self, value: Any, place: Place) -> Any:
         if isinstance(value, dict):
-            return {key: self._expand(inner, (*place, str(key))) for key, inner in value.items()}
+            return {str(key): self._expand(inner, (*place, str(key))) for key, inner in value.items()}
         if isinstance(value, list):
             return [self._expand(inner, (*place, index)) for index, inner in enumerate(value)]
         if not isinstance(value, str):

@@ -110,7 +110,8 @@ def _missing(group: str, entry: EntryPoint, exc: ImportError) -> MissingDriver:
         return MissingDriver(f"{what} cannot be imported, its package is incomplete: {exc}", hint=hint)
     extra = next(iter(entry.extras), None) or _extra(entry.dist, modules)
     wanted = f"'{entry.dist.name}[{extra}]'" if extra else modules[0]
-    return MissingDriver(f"{what} needs {modules[0]}, which is not installed", hint=f"pip install {wanted}")
+    state = "is not installed" if isinstance(exc, ModuleNotFoundError) else "cannot be loaded"
+    return MissingDriver(f"{what} needs {modules[0]}, which {state}", hint=f"pip install {wanted}")
 
 
 def _modules(exc: ImportError) -> list[str]:

@@ -20,7 +20,7 @@ _WORDS: Mapping[str, Callable[[_Context], str]] = {
     "missing": lambda _: "required option is missing",
     "string_type": lambda _: "must be text; put it in quotes",
     "string_sub_type": lambda _: "must be text",
-    "string_too_short": lambda c: f"must have at least {c['min_length']} characters",
+    "string_too_short": lambda c: _at_least(c["min_length"]),
     "string_too_long": lambda c: f"must have at most {c['max_length']} characters",
     "string_pattern_mismatch": lambda c: f"must look like {c['pattern']}",
     "int_type": lambda _: "must be a whole number",
@@ -108,6 +108,10 @@ def _generic(message: str) -> str:
     """pydantic's own sentence where it speaks of what it wants, as it does in nearly all of them."""
     wanted = re.match(r"Input should (be .*)", message)
     return f"must {wanted[1]}" if wanted else "is not valid"
+
+
+def _at_least(length: int) -> str:
+    return "must not be empty" if length == 1 else f"must have at least {length} characters"
 
 
 def _count(number: int) -> str:

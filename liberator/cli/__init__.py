@@ -52,6 +52,17 @@ class Commands(click.Group):
         command.params.append(_debug_option(hidden=True))
         return command
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command. One whose reader has gone away (``| head``) has done what was wanted."""
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+            return result
+        except BrokenPipeError:
+            # Python would complain once more when it flushes stdout at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
+
 
 def _debug_option(hidden: bool) -> click.Option:
     """``--debug`` is understood before and after the command's name."""
@@ -96,12 +107,7 @@ def run(arguments: Sequence[str]) -> int:
     """Run the command line; return the exit code."""
     try:
         result = cli.main(args=list(arguments), prog_name="liberator", standalone_mode=False)
-        sys.stdout.flush()
         return result if isinstance(result, int) else 0
-    except BrokenPipeError:
-        # The reader has what it wanted. Python would complain again when it flushes stdout at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except (KeyboardInterrupt, click.Abort):
         return INTERRUPTED
     except click.ClickException as exc:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,6 +12,9 @@ from liberator.cli import output
 from liberator.cli.arguments import json_option
 from liberator.errors import ConfigError
 from liberator.plugins import MissingDriver, installed, load, suggest
+
+if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
 
 _SHOWN = ("sources", "sinks", "logs")
 
@@ -77,7 +80,7 @@ def describe(group: str, name: str) -> Connector:
         found = load(group, name)
     except MissingDriver as exc:
         return Connector(group.removesuffix("s"), name, package, "", exc.hint or str(exc), [])
-    summary = (inspect.getdoc(found) or "").split("\n\n")[0].replace("\n", " ")
+    summary = (inspect.getdoc(found) or "").split("\n\n")[0].replace("\n", " ").replace("``", "`")
     return Connector(group.removesuffix("s"), name, package, summary, None, options(found.Config))
 
 
@@ -90,12 +93,17 @@ def options(model: Any) -> list[Option]:
             name,
             spell(part, schema.get("$defs", {})),
             name in required,
-            part.get("default"),
+            part.get("default", _made(model.model_fields[name])),
             part.get("description", ""),
         )
         for name, part in schema.get("properties", {}).items()
         if name != "type"
     ]
+
+
+def _made(field: FieldInfo) -> Any:
+    """The default of an option that makes a new one for each model, such as an empty list."""
+    return None if field.is_required() else field.get_default(call_default_factory=True)
 
 
 def spell(part: dict[str, Any], definitions: dict[str, Any]) -> str:

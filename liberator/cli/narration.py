@@ -57,8 +57,8 @@ class Lines:
     def __init__(self, quiet: bool = False, write: Callable[[str], None] | None = None):
         self._quiet = quiet
         self._write = write or (lambda text: click.echo(text, err=True))
-        self._phases: dict[str, str] = {}
-        self._told: dict[str, tuple[float, int]] = {}
+        self._told: dict[str, tuple[str, float, int]] = {}
+        self._totals: dict[str, int] = {}
         self._speeds: dict[str, Speed] = {}
 
     def tell(self, event: Event) -> None:
@@ -73,7 +73,7 @@ class Lines:
                 self._trouble(event, f"{event.kind}{wait}: {event.message}", "yellow")
             case "failed":
                 self._trouble(event, f"stopped for good: {event.message}", "red")
-                if event.details and os.environ.get("LIBERATOR_DEBUG"):
+                if event.details:
                     self._write(event.details.rstrip())
             case "reached":
                 self._calm(event.worker, "caught up" + self._sum(event.worker))
@@ -84,26 +84,27 @@ class Lines:
         phase = status.get("phase", "")
         total = status.get("events", 0)
         now = time.monotonic()
-        before = self._phases.get(worker)
-        self._phases[worker] = phase
-        said, count = self._told.get(worker, (0.0, -1))
-        due = now - said >= _EVERY.get(phase, _SELDOM) and total != count
+        before, said, count = self._told.get(worker, ("", now, 0))
         speed = self._speeds.setdefault(worker, Speed())
         rows, estimate = snapshot_size(status)
         speed.note(rows)
+        self._totals[worker] = total
+        due = now - said >= _EVERY.get(phase, _SELDOM) and total != count
         if phase == before and not due:
             return
-        self._told[worker] = (now, total)
+        self._told[worker] = (phase, now, total)
         if phase == "snapshot":
             self._calm(worker, f"snapshot: {snapshot_words(rows, estimate, speed)}")
         elif before == "snapshot":
             self._calm(worker, f"snapshot finished: {rows:,} rows; {phase} from {status.get('position')}")
-        elif phase != "retrying":
+        elif phase == "streaming" and not before:
+            self._calm(worker, f"{phase} from {status.get('position')}")
+        elif before and phase != "retrying":
             self._calm(worker, f"{phase}: {total:,} events, {status.get('rate', 0):,.0f} a second")
 
     def _sum(self, worker: str) -> str:
-        _, total = self._told.get(worker, (0.0, 0))
-        return f", {total:,} events" if total > 0 else ""
+        total = self._totals.get(worker, 0)
+        return f", {total:,} events" if total else ""
 
     def _calm(self, worker: str, text: str) -> None:
         if not self._quiet and worker != "upkeep":
@@ -146,8 +147,10 @@ def snapshot_size(status: Mapping[str, Any]) -> tuple[int, int]:
 
 
 def snapshot_words(rows: int, estimate: int, speed: Speed) -> str:
-    """``1,200,000 of about 5,000,000 rows, 210,000 a second, 18.1 s left``."""
+    """``begins``, then ``1,200,000 of about 5,000,000 rows, 210,000 a second, 18.1 s left``."""
     rate = speed.rate()
+    if not estimate:
+        return "begins"
     words = f"{rows:,} of about {estimate:,} rows"
     if rate:
         words += f", {rate:,.0f} a second, {output.duration((estimate - rows) / rate)} left"

@@ -16,8 +16,8 @@ from liberator.cli.arguments import config_option, settings
 from liberator.errors import ConfigError
 
 if TYPE_CHECKING:
-    from liberator.codec import Decoder
     from liberator.log import Cursor, Headers, Log, Record, Records, Topics
+    from liberator.registry import Registry
 
 #: How many records to read at once.
 _SLICE = 1000
@@ -65,11 +65,9 @@ def command(topic: str, config: Path, start: str | int, limit: int | None, follo
         liberator tail --config shop.yaml shop.public.orders --from latest --follow
         liberator tail --config shop.yaml shop.public.orders --limit 10 | jq .value.after
     """
-    from liberator.codec import decoder
-
     with settings(config).open_log(create=False) as log:
         wanted = _wanted(log, topic, follow)
-        printer = Printer(decoder(log.registry))
+        printer = Printer(log.registry)
         records = _read(log, _begin(log, start), wanted, follow)
         for record in itertools.islice(records, limit):
             output.line(json.dumps(printer.plain(record), ensure_ascii=False))
@@ -120,11 +118,14 @@ def _read(log: Log, cursor: Cursor, wanted: Topics, follow: bool) -> Iterator[Re
 
 
 class Printer:
-    """Records as plain data. Remembers the last key, for a tombstone cannot say what its bytes mean."""
+    """Records of one log as plain data."""
 
-    def __init__(self, decoder: Decoder):
-        self._decoder = decoder
-        self._key: tuple[bytes | None, Any] = (None, None)
+    def __init__(self, registry: Registry):
+        from liberator.codec import decoder
+        from liberator.codec.tombstone import TombstoneKeys
+
+        self._decoder = decoder(registry)
+        self._tombstones = TombstoneKeys(registry)
 
     def plain(self, records: Records) -> dict[str, Any]:
         """One record as a dict; ``records`` holds just that one."""
@@ -145,11 +146,9 @@ class Printer:
 
         events = self._decoder.decode(records)
         if not events:
-            known, key = self._key
-            return key if known == record.key else _text(record.key), None
+            return self._tombstones.plain(record.topic, record.key or b""), None
         (event,) = events
         key = plain_key(event)
-        self._key = (record.key, key)
         if record.value is None:
             return key, None
         if _is_entity(record.headers):
