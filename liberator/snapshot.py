@@ -32,7 +32,9 @@ class TableProgress:
     (the database's text per key column; None: nothing yet). ``again``: start over when this pass ends.
     ``replace``: empty the table in the sinks before its rows. ``settle``, ``cut`` and ``id`` are the
     source's own notes: what must have ended before the table may be read, where a table without a key
-    was cut, which table of this name it is."""
+    was cut, which table of this name it is. ``complete``: all rows were read once, so that a sink has them.
+    ``strays``: keys to which rows have moved while the table was read for the first time; they are read on
+    their own, for a row that moved from behind the chunks to before them is in none."""
 
     state: Literal["pending", "reading", "done"] = "pending"
     rows: int = 0
@@ -43,13 +45,17 @@ class TableProgress:
     settle: int = 0
     cut: str | None = None
     id: int = 0
+    complete: bool = False
+    strays: tuple[tuple[str, ...], ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """A plain dict without the fields that say nothing."""
         out: dict[str, Any] = {"state": self.state, "rows": self.rows, "estimate": self.estimate}
         if self.cursor is not None:
             out["cursor"] = list(self.cursor)
-        for name in ("again", "replace", "settle", "cut", "id"):
+        if self.strays:
+            out["strays"] = [list(key) for key in self.strays]
+        for name in ("again", "replace", "settle", "cut", "id", "complete"):
             if value := getattr(self, name):
                 out[name] = value
         return out
@@ -58,7 +64,8 @@ class TableProgress:
     def from_json(cls, data: Mapping[str, Any]) -> TableProgress:
         """The inverse of :meth:`to_json`."""
         cursor = data.get("cursor")
-        return cls(**{**data, "cursor": tuple(cursor) if cursor is not None else None})
+        strays = tuple(tuple(key) for key in data.get("strays", ()))
+        return cls(**{**data, "cursor": tuple(cursor) if cursor is not None else None, "strays": strays})
 
 
 class Progress:
@@ -91,13 +98,15 @@ class Progress:
 
     def request(self, table: str, estimate: int, *, settle: int = 0, empty: bool = False) -> None:
         """Have ``table`` read from its beginning. One being read now is read once more afterwards, for a
-        chunk may have been taken before whatever made the request necessary."""
+        chunk may have been taken before whatever made the request necessary. ``empty``: as if it were
+        new, emptied first."""
         known = self.tables.get(table)
-        if known is not None and known.state == "reading":
+        if known is not None and known.state == "reading" and not empty:
             self.update(table, again=True, settle=max(settle, known.settle))
-        else:
-            self.tables.pop(table, None)  # to the end of the reading order
-            self.update(table, estimate=estimate, settle=settle, replace=empty)
+            return
+        self.tables.pop(table, None)  # to the end of the reading order
+        complete = known is not None and known.complete and not empty
+        self.update(table, estimate=estimate, settle=settle, replace=empty, complete=complete)
 
     def advance(self, table: str, rows: int, cursor: tuple[str, ...] | None) -> None:
         """``rows`` more rows were emitted, the last with key ``cursor``."""
@@ -107,9 +116,11 @@ class Progress:
         """The table's last row was emitted; a pass that was asked for meanwhile begins."""
         known = self[table]
         if known.again:
-            self.update(table, state="pending", rows=0, cursor=None, again=False)
+            self.update(table, state="pending", rows=0, cursor=None, again=False, complete=True)
         else:
-            self.update(table, state="done", cursor=None, cut=cut, estimate=known.rows)
+            self.update(
+                table, state="done", cursor=None, cut=cut, estimate=known.rows, settle=0, complete=True
+            )
 
     def forget(self, tables: Sequence[str]) -> None:
         """These tables are no longer captured."""
@@ -203,7 +214,7 @@ def fill(row: Row, older: Row) -> Row:
 class Chunk:
     """Rows of one table, read in one snapshot and not yet emitted.
 
-    ``lines`` are undecoded rows (a decoded row takes five times the memory); ``decode`` makes a tuple of
+    ``strays`` are the keys it was read for, empty for a range. ``lines`` are undecoded rows (a decoded row takes five times the memory); ``decode`` makes a tuple of
     one, ``cursor`` the key's text. ``high`` is the position's major that the stream must have passed;
     ``last``: there is nothing behind this chunk.
     """
@@ -219,6 +230,7 @@ class Chunk:
     window: Window
     emitted: int = 0
     newer: Newer | None = None
+    strays: tuple[tuple[str, ...], ...] = ()
 
     def take(self, count: int) -> tuple[list[Row], tuple[str, ...] | None]:
         """The next rows to emit, of at most ``count`` lines, and the key of the last line taken.

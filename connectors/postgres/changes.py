@@ -72,7 +72,7 @@ class ChangeDecoder:
         resume: Position,
         captured: Callable[[Relation], Captured],
         relabel: Callable[[Captured], Captured],
-        moved: Callable[[Captured], None],
+        moved: Callable[[Captured, Row], None],
     ):
         self.position = resume
         self.open = False
@@ -277,7 +277,7 @@ class ChangeDecoder:
                 if rel.hook is None or rel.hook(self._xid, event):
                     events.append(event)
         if rel.phase is Phase.AHEAD and ABSENT in row:
-            self._moved(rel)
+            self._moved(rel, row)
 
     def _rare(self, message: bytes, events: list[ChangeEvent]) -> None:
         """Everything that is not a row, a begin, a commit: relations, truncates, logical messages."""

@@ -83,11 +83,12 @@ class ChunkReader:
     def read(
         self,
         target: Target,
-        cursor: tuple[str, ...] | None,
+        place: tuple[str, ...] | tuple[tuple[str, ...], ...] | None,
         ready: Callable[[Visibility], bool],
         window: Window,
     ) -> Chunk | None:
-        """The chunk behind ``cursor``; None if it cannot be read now: ``ready`` refused its snapshot, or
+        """The chunk behind ``place`` (a key; None: the first), or of the rows with these keys (several);
+        None if it cannot be read now: ``ready`` refused its snapshot, or
         a lock or a change of the table stands in the way."""
         try:
             with self._transaction():
@@ -95,7 +96,7 @@ class ChunkReader:
                 if began is None:
                     return None
                 visible, schema = began
-                command = _keyed(target, schema, cursor)
+                command = _keyed(target, schema, place)
                 lines, whole = self._copy(command, target.bytes)
             high = self._high()
         except _LATER:
@@ -103,11 +104,12 @@ class ChunkReader:
         except psycopg.Error as exc:
             with translate(f"read a chunk of {target.table.full_name}"):
                 raise exc
-        last = whole and len(lines) < target.rows
+        strays = () if place is None or isinstance(place[0], str) else place
+        last = whole and len(lines) < target.rows and not strays
         keys = [schema.columns[i].name for i in schema.key]
         return Chunk(
             target.table.full_name, schema, lines, compile_copy_decoder(schema),
-            _key_text(schema, keys), visible, high, last, window,
+            _key_text(schema, keys), visible, high, last, window, strays=strays,
         )  # fmt: skip
 
     def read_whole(
@@ -262,12 +264,20 @@ def _select(target: Target, schema: TableSchema, source: str, conditions: Sequen
     return f"select {columns} from {source}{where}"
 
 
-def _keyed(target: Target, schema: TableSchema, cursor: tuple[str, ...] | None) -> str:
+def _keyed(
+    target: Target, schema: TableSchema, place: tuple[str, ...] | tuple[tuple[str, ...], ...] | None
+) -> str:
     keys = ", ".join(quote(c.name) for c in schema.key_columns)
+
+    def values(key: Sequence[str]) -> str:
+        pairs = zip(key, schema.key_columns, strict=True)
+        return "(" + ", ".join(f"{literal(text)}::{c.native}" for text, c in pairs) + ")"
+
     after = []
-    if cursor is not None:
-        values = (f"{literal(text)}::{c.native}" for text, c in zip(cursor, schema.key_columns, strict=True))
-        after.append(f"({keys}) > ({', '.join(values)})")
+    if place is not None and isinstance(place[0], str):
+        after.append(f"({keys}) > {values(place)}")
+    elif place is not None:
+        after.append(f"({keys}) in ({', '.join(map(values, place))})")
     only = target.table.sql if target.table.kind == "p" else f"only {target.table.sql}"
     query = _select(target, schema, only, after)
     return f"copy ({query} order by {keys} limit {target.rows}) to stdout"

@@ -18,19 +18,24 @@ from connectors.postgres.changes import Captured, ChangeDecoder
 from connectors.postgres.chunks import ChunkReader, Target, Visibility
 from connectors.postgres.connection import Connection
 from connectors.postgres.options import WalOptions
+from connectors.postgres.text import params
+from connectors.sql.table import TargetColumn
 from liberator.event import ChangeEvent, Operation, Phase, Position, Row, Transaction
 from liberator.schema import TableSchema
 from liberator.snapshot import Chunk, Progress, Window
 
 #: Seconds until a chunk is tried again that could not be read.
 _RETRY = 0.02
+#: How many moved rows are remembered before a table is rather read from its beginning.
+_STRAYS = 1000
 Whole = Iterator[tuple[TableSchema, Visibility, list[Row], int]]
 
 
 class Snapshots:
     """Reads the tables that ``progress`` says are pending, one after the other.
 
-    ``connect`` opens a connection for chunks and gives a function that makes its catalog.
+    ``connect`` opens a connection for chunks and gives a function that makes its catalog; ``seen`` is told
+    each schema (with the table's oid) that a chunk was read under, and gives the shared object for it.
     """
 
     def __init__(
@@ -39,11 +44,13 @@ class Snapshots:
         options: WalOptions,
         progress: Progress,
         connect: Callable[[], tuple[Connection, Any]],
+        seen: Callable[[int, TableSchema], TableSchema],
     ):
         self.progress = progress
         self._source = source
         self._options = options
         self._connect = connect
+        self._seen = seen
         self._reader: ChunkReader | None = None
         self._tables: dict[str, Table] = {}
         self._chunk: Chunk | None = None
@@ -89,13 +96,24 @@ class Snapshots:
     def changed(self, table: Table, old: TableSchema, new: TableSchema) -> None:
         """The table's columns changed. DDL writes no row changes, so where it gave existing rows new
         values (a default, a conversion, a renamed column) they are read again."""
-        if self._options.reread_after_ddl and table.full_name in self.progress and gives_values(old, new):
+        wanted = self._options.reread_after_ddl and self._options.snapshot != "none"
+        if wanted and table.full_name in self.progress and gives_values(old, new):
             self._again(table)
 
-    def restart(self, name: str) -> None:
-        """Something in the stream made an earlier part of a table that is being read unsafe."""
-        if name in self.progress and self.progress[name].state == "reading":
-            self.progress.update(name, again=True)
+    def moved(self, captured: Captured, row: Row) -> None:
+        """A row whose unchanged columns were not sent has moved to another key while its table is read for
+        the first time: no sink has those columns, so the row is read on its own."""
+        schema = captured.schema
+        name = f"{schema.schema}.{schema.table}"
+        if name not in self.progress or self.progress[name].complete:
+            return
+        strays = self.progress[name].strays
+        if len(strays) < _STRAYS:
+            self.progress.update(name, strays=(*strays, key_text(schema, row)))
+        else:
+            self._abandon(name)
+            self.progress.update(name, state="pending", rows=0, cursor=None, strays=())
+            self._refresh(name)
 
     def _again(self, table: Table) -> None:
         name = table.full_name
@@ -127,7 +145,7 @@ class Snapshots:
         pending = self.progress[name].state != "done"
         if pending and table is not None and not table.keyed:
             captured.hook = _suppress
-        elif pending:
+        elif pending and not self.progress[name].complete:
             captured.phase = Phase.AHEAD
         if self._window is not None and self._window[0] == name:
             captured.hook = _observe(self._window[1])
@@ -196,9 +214,12 @@ class Snapshots:
             window = Window()
             self._window = (name, window)
             self._refresh(name)
-            self._chunk = self._reader.read(target, progress.cursor, ready, window)
+            place = progress.strays or progress.cursor
+            self._chunk = self._reader.read(target, place, ready, window)
             if self._chunk is None:
                 self._drop_chunk()
+            else:
+                self._chunk.schema = self._seen(table.oid, self._chunk.schema)
             return None
         whole = self._reader.read_whole(target, ready)
         if whole is None:
@@ -221,11 +242,16 @@ class Snapshots:
         if chunk.emitted <= limit:
             self._transaction = self._moment(decoder)
         events = self._reads(chunk.schema, rows)
-        if cursor is not None:
+        if chunk.strays:
+            cursor = self.progress[chunk.table].cursor
+        if rows or cursor is not None:
             self.progress.advance(chunk.table, len(rows), cursor)
         if chunk.empty:
             self._chunk = self._window = None
-            if chunk.last:
+            left = tuple(k for k in self.progress[chunk.table].strays if k not in chunk.strays)
+            if chunk.strays:
+                self.progress.update(chunk.table, strays=left)
+            elif chunk.last and not left:
                 self.progress.finish(chunk.table)
             self._refresh(chunk.table)
         return events
@@ -235,6 +261,7 @@ class Snapshots:
         assert self._whole is not None
         name, whole = self._whole
         schema, visible, rows, high = next(whole)
+        schema = self._seen(self._tables[name].oid, schema)
         self._transaction = self._moment(decoder)
         self.progress.advance(name, len(rows), None)
         if high:
@@ -260,9 +287,6 @@ class Snapshots:
         return Transaction("", Position(epoch, major), time.time_ns() // 1000, (None, major))
 
     def _reads(self, schema: TableSchema, rows: list[Row]) -> list[ChangeEvent]:
-        known = self._attended.get(f"{schema.schema}.{schema.table}")
-        if known is not None and known.schema == schema:
-            schema = known.schema  # one object per version: encoders find it faster
         topic = f"{self._source}.{schema.schema}.{schema.table}"
         read, phase, transaction = Operation.READ, Phase.SNAPSHOT, self._transaction
         assert transaction is not None
@@ -282,6 +306,15 @@ class Snapshots:
         if self._reader is not None:
             self._reader.close()
             self._reader = None
+
+
+def key_text(schema: TableSchema, row: Row) -> tuple[str, ...]:
+    """A row's key as the database's text."""
+    columns = [
+        TargetColumn(c.name, c.native, i, c) for i, c in zip(schema.key, schema.key_columns, strict=True)
+    ]
+    (text,) = params(columns, "postgresql", False)([row])
+    return tuple(str(value) for value in text)
 
 
 def _suppress(_xid: int, _event: ChangeEvent) -> bool:

@@ -26,11 +26,11 @@ from connectors.postgres.changes import HEARTBEAT, Captured, ChangeDecoder, NotD
 from connectors.postgres.connection import Connection, connect, format_lsn, parse_lsn, translate
 from connectors.postgres.history import Identity, verify
 from connectors.postgres.options import WalOptions
-from connectors.postgres.pgoutput import Relation
+from connectors.postgres.pgoutput import Relation, RelationColumn
 from connectors.postgres.replication import ReplicationStream
 from connectors.postgres.snapshots import Snapshots
 from liberator.errors import ConfigError, DecodeError, SourceError
-from liberator.event import ChangeEvent, Position
+from liberator.event import ChangeEvent, Position, Row
 from liberator.preflight import Finding
 from liberator.schema import TableSchema
 from liberator.snapshot import Progress
@@ -103,7 +103,7 @@ class PostgresWal(Source):
         self._known = {int(oid): TableSchema.from_json(s) for oid, s in self._schemas.items()}
         self._decoder = ChangeDecoder(resume, self._on_relation, self._relabel, self._on_moved)
         self._decoder.messages = self._message_relations()
-        self._snapshots = Snapshots(self.name, self.config, progress, self._new_chunk_source)
+        self._snapshots = Snapshots(self.name, self.config, progress, self._new_chunk_source, self._seen)
         self._snapshots.plan(self._tables, first=state is None, settle=settle)
         self._block, self._pos = self._start(resume), 0
         self._confirmed = resume.major
@@ -269,9 +269,8 @@ class PostgresWal(Source):
         self._beaten = now
         conn = self._conn
         assert conn is not None
-        with translate("write a heartbeat"):
-            with contextlib.suppress(*_STANDBY):
-                conn.execute(_BEAT, (HEARTBEAT, self.name))
+        with translate("write a heartbeat"), contextlib.suppress(*_STANDBY):
+            conn.execute(_BEAT, (HEARTBEAT, self.name))
 
     def confirm(self, position: Position) -> None:
         """Let the server forget what lies before ``position``, with the next feedback."""
@@ -305,21 +304,21 @@ class PostgresWal(Source):
         with translate(f"read the catalog for {relation.namespace}.{relation.name}"):
             known = self._known.get(relation.oid)
             schema = self._catalog.of_relation(relation, known)
-        table = self._tables.get(relation.oid)
-        if known is not None and table is not None and schema != known:
-            self._snapshots.changed(table, known, schema)
-        return self._remember(Captured(relation, schema, self._topic(schema)))
-
-    def _remember(self, captured: Captured) -> Captured:
-        oid, schema = captured.relation.oid, captured.schema
-        known = self._known.get(oid)
-        if known == schema:
-            captured = captured if known is schema else captured.recompiled(known)
-        else:
-            self._known[oid] = schema
-            self._schemas = {**self._schemas, str(oid): schema.to_json()}
+        captured = Captured(relation, self._seen(relation.oid, schema), self._topic(schema))
         self._snapshots.attend(captured)
         return captured
+
+    def _seen(self, oid: int, schema: TableSchema) -> TableSchema:
+        """Note a table's schema where it comes up, in the stream or in a chunk; returns the one object
+        that stands for this version."""
+        known = self._known.get(oid)
+        if known == schema:
+            return known
+        if known is not None and oid in self._tables:
+            self._snapshots.changed(self._tables[oid], known, schema)
+        self._known[oid] = schema
+        self._schemas = {**self._schemas, str(oid): schema.to_json()}
+        return schema
 
     def _relabel(self, captured: Captured) -> Captured:
         """An enum has a label that our catalog does not know: read the catalog again."""
@@ -331,17 +330,20 @@ class PostgresWal(Source):
             raise DecodeError(
                 f"table {schema.schema}.{schema.table} has an enum label that the catalog does not know"
             )
-        return self._remember(captured.recompiled(schema))
+        captured = captured.recompiled(self._seen(captured.relation.oid, schema))
+        self._snapshots.attend(captured)
+        return captured
 
-    def _on_moved(self, captured: Captured) -> None:
-        self._snapshots.restart(f"{captured.schema.schema}.{captured.schema.table}")
+    def _on_moved(self, captured: Captured, row: Row) -> None:
+        self._snapshots.moved(captured, row)
 
     def _topic(self, schema: TableSchema) -> str:
         return f"{self.name}.{schema.schema}.{schema.table}"
 
     def _message_relations(self) -> dict[str, Captured]:
         schema = message_schema(self._database)
-        relation = Relation(0, schema.schema, schema.table, "n", ())
+        columns = tuple(RelationColumn(c.name, 0, -1, False) for c in schema.columns)
+        relation = Relation(0, schema.schema, schema.table, "n", columns)
         return {p: Captured(relation, schema, f"{self.name}.message.{p}") for p in self.config.messages}
 
     def _look_for_tables(self) -> None:

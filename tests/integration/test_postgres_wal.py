@@ -1,0 +1,484 @@
+"""The WAL source on a real server: what pgoutput can say, DDL in mid-stream, gaps, set-up."""
+
+from __future__ import annotations
+
+import time
+
+import psycopg
+import pytest
+
+from liberator.errors import ConfigError, PositionLost, SourceError
+from liberator.event import ABSENT, Operation, Phase
+from liberator.source import State
+from tests.wal import Wal, brief, reading, run, together
+
+ORDERS = "create table orders (id bigint primary key, note text, big text)"
+
+
+@pytest.fixture
+def orders(database):
+    run(database, ORDERS, "alter table orders alter big set storage external")
+    return database
+
+
+def test_updates_and_deletes_carry_what_the_replica_identity_sends(orders):
+    with reading(orders, snapshot="none") as wal:
+        run(
+            orders,
+            "insert into orders values (1, 'a', 'b')",
+            "update orders set note = 'c' where id = 1",
+            "delete from orders where id = 1",
+        )
+        create, update, delete = wal.read()
+    assert (create.before, create.after) == (None, (1, "a", "b"))
+    assert (update.before, update.after) == (None, (1, "c", "b"))
+    assert (delete.before, delete.after) == ((1, ABSENT, ABSENT), None)
+    assert delete.key == (1,)
+
+
+def test_replica_identity_full_sends_the_whole_old_row(orders):
+    run(orders, "alter table orders replica identity full")
+    with reading(orders, snapshot="none") as wal:
+        run(
+            orders,
+            "insert into orders values (1, 'a', null)",
+            "update orders set note = 'c'",
+            "delete from orders",
+        )
+        _, update, delete = wal.read()
+    assert (update.before, update.after) == ((1, "a", None), (1, "c", None))
+    assert delete.before == (1, "c", None)
+    assert update.schema.key == (0,)
+
+
+def test_replica_identity_index_makes_its_columns_the_key(database):
+    run(
+        database,
+        "create table t (id int primary key, code text not null, n int)",
+        "create unique index t_code on t (code)",
+        "alter table t replica identity using index t_code",
+    )
+    with reading(database, snapshot="none") as wal:
+        run(
+            database,
+            "insert into t values (1, 'x', 1)",
+            "update t set n = 2",
+            "update t set code = 'y'",
+            "delete from t",
+        )
+        events = wal.read()
+    assert [e.operation.name for e in events] == ["CREATE", "UPDATE", "DELETE", "CREATE", "DELETE"]
+    assert [e.key for e in events] == [("x",), ("x",), ("x",), ("y",), ("y",)]
+
+
+def test_a_table_without_identity_is_refused_before_it_could_break_its_writers(database):
+    run(database, "create table bare (n int)", ORDERS)
+    wal = Wal(database)
+    with pytest.raises(ConfigError) as caught:
+        wal.open()
+    assert "public.bare has no replica identity" in str(caught.value)
+    assert "replica identity full" in caught.value.hint
+    wal.close()
+    run(database, "insert into bare values (1)", "update bare set n = 2", "delete from bare")
+    assert any(f.check == "replica identity" and f.level == "error" for f in wal.make().check())
+
+
+def test_inserts_of_a_table_without_identity_can_be_captured_alone(database):
+    run(database, "create table bare (n int)", ORDERS, "insert into bare values (1)")
+    with reading(database, without_identity="insert_only") as wal:
+        assert wal.briefs() == [("read", "bare", {"n": 1})]
+        run(
+            database,
+            "insert into bare values (2)",
+            "update bare set n = 3",
+            "delete from bare",
+            "insert into orders values (1)",
+            "truncate bare",
+        )
+        got = wal.briefs()
+    assert got == [
+        ("create", "bare", {"n": 2}),
+        ("create", "orders", {"id": 1, "note": None, "big": None}),
+        ("truncate", "bare", None),
+    ]
+
+
+def test_unchanged_toast_is_absent_and_not_null(orders):
+    with reading(orders, snapshot="none") as wal:
+        run(
+            orders,
+            "insert into orders values (1, 'a', repeat('x', 100000))",
+            "update orders set note = 'b'",
+            "update orders set big = null",
+        )
+        create, update, nulled = wal.read()
+    assert len(create.after[2]) == 100000
+    assert update.after == (1, "b", ABSENT)
+    assert nulled.after == (1, "b", None)
+
+
+def test_a_key_change_is_a_linked_delete_and_create_in_one_transaction(orders):
+    with reading(orders, snapshot="none") as wal:
+        run(orders, "insert into orders values (1, 'a', repeat('x', 100000))", "update orders set id = 2")
+        _, delete, create = wal.read()
+    assert (delete.operation, delete.key, delete.moved) == (Operation.DELETE, (1,), (2,))
+    assert (create.operation, create.key, create.moved) == (Operation.CREATE, (2,), (1,))
+    assert create.after == (2, "a", ABSENT)
+    assert delete.transaction is create.transaction
+    assert (delete.ordinal, create.ordinal) == (1, 2)
+
+
+def test_a_toasted_key_that_did_not_change_is_no_key_change(database):
+    run(
+        database,
+        "create table t (id text primary key, n int)",
+        "alter table t alter id set storage external",
+    )
+    with reading(database, snapshot="none") as wal:
+        key = "k" * 2500
+        run(database, f"insert into t values ('{key}', 1)", "update t set n = 2")
+        create, update = wal.read()
+    assert update.operation is Operation.UPDATE
+    assert create.key == update.key == (key,)
+    assert update.after == (key, 2)
+
+
+def test_truncate_is_an_event_for_each_table(database):
+    run(database, "create table a (id int primary key)", "create table b (id int primary key references a)")
+    with reading(database, snapshot="none") as wal:
+        run(database, "truncate a, b restart identity cascade")
+        assert sorted(wal.briefs()) == [("truncate", "a", None), ("truncate", "b", None)]
+
+
+def test_partitions_arrive_under_their_root(database):
+    run(
+        database,
+        "create table m (id int, day date, primary key (id, day)) partition by range (day)",
+        "create table m1 partition of m for values from ('2026-01-01') to ('2026-02-01')",
+        "create table m2 partition of m for values from ('2026-02-01') to ('2026-03-01')",
+        "insert into m values (1, '2026-01-05'), (2, '2026-02-05')",
+    )
+    with reading(database) as wal:
+        assert [b[:2] for b in wal.briefs()] == [("read", "m"), ("read", "m")]
+        run(
+            database, "insert into m values (3, '2026-01-06')", "update m set day = '2026-02-06' where id = 3"
+        )
+        assert [b[:2] for b in wal.briefs()] == [("create", "m"), ("delete", "m"), ("create", "m")]
+
+
+@pytest.mark.parametrize("prefixed", [True, False])
+def test_logical_messages_of_a_configured_prefix_are_events(orders, prefixed):
+    with reading(orders, snapshot="none", messages=["outbox"] if prefixed else []) as wal:
+        together(
+            orders,
+            "insert into orders values (1)",
+            "select pg_logical_emit_message(true, 'outbox', 'hello')",
+            "select pg_logical_emit_message(true, 'other', 'not for us')",
+        )
+        run(orders, "select pg_logical_emit_message(false, 'outbox', 'alone')")
+        events = wal.read()
+    messages = [e for e in events if e.topic == "wal.message.outbox"]
+    assert [m.after for m in messages] == (
+        [("outbox", b"hello", True), ("outbox", b"alone", False)] if prefixed else []
+    )
+    assert len(events) == 1 + len(messages)
+
+
+def test_a_message_outside_transactions_comes_once_however_often_the_source_restarts(orders):
+    wal = Wal(orders, snapshot="none", messages=["outbox"]).open()
+    for number in range(3):
+        run(orders, f"select pg_logical_emit_message(false, 'outbox', 'm{number}')")
+        run(orders, f"insert into orders values ({number})")
+        got = [e.after for e in wal.read()]
+        assert got == [("outbox", b"m%d" % number, False), (number, None, None)]
+        wal.reopen()
+    assert wal.read() == []
+    wal.close()
+
+
+def test_columns_change_at_their_place_in_the_stream(orders):
+    with reading(orders, snapshot="none", reread_after_ddl=False) as wal:
+        run(
+            orders,
+            "insert into orders values (1, 'a')",
+            "alter table orders add column extra int default 7",
+            "insert into orders values (2, 'b')",
+            "alter table orders drop column big",
+            "insert into orders values (3, 'c')",
+            "alter table orders rename column note to remark",
+            "insert into orders values (4, 'd')",
+            "alter table orders alter extra type text",
+            "insert into orders values (5, 'e', 'f')",
+        )
+        events = wal.read()
+    assert [e.after for e in events] == [
+        (1, "a", None),
+        (2, "b", None, 7),
+        (3, "c", 7),
+        (4, "d", 7),
+        (5, "e", "f"),
+    ]
+    assert [e.schema.names for e in events] == [
+        ("id", "note", "big"),
+        ("id", "note", "big", "extra"),
+        ("id", "note", "extra"),
+        ("id", "remark", "extra"),
+        ("id", "remark", "extra"),
+    ]
+    assert len({e.schema.fingerprint for e in events}) == 5
+
+
+def test_ddl_that_fills_existing_rows_has_the_table_read_again(orders):
+    with reading(orders) as wal:
+        run(orders, "insert into orders values (1, 'a'), (2, 'b')")
+        wal.read()
+        run(orders, "alter table orders add column extra int default 7", "insert into orders values (3)")
+        got = wal.briefs()
+    assert got[0] == ("create", "orders", {"id": 3, "note": None, "big": None, "extra": 7})
+    assert [(op, values["id"], values["extra"]) for op, _, values in got[1:]] == [
+        ("read", 1, 7),
+        ("read", 2, 7),
+        ("read", 3, 7),
+    ]
+
+
+def test_a_column_without_default_needs_no_second_reading(orders):
+    with reading(orders) as wal:
+        run(orders, "insert into orders values (1, 'a')")
+        wal.read()
+        run(orders, "alter table orders add column extra int", "insert into orders values (2)")
+        assert [b[0] for b in wal.briefs()] == ["create"]
+
+
+def test_an_enum_label_that_is_added_later_is_understood(database):
+    run(database, "create type mood as enum ('ok')", "create table t (id int primary key, m mood)")
+    with reading(database, snapshot="none") as wal:
+        run(database, "insert into t values (1, 'ok')")
+        wal.read()
+        run(database, "alter type mood add value 'new'", "insert into t values (2, 'new')")
+        (event,) = wal.read()
+    assert event.after == (2, "new")
+    assert event.schema.columns[1].type.values == ("ok", "new")
+
+
+def test_a_relation_that_was_dropped_since_is_decoded_from_the_stream_alone(orders):
+    wal = Wal(orders, snapshot="none", tables=["public.*"]).open()
+    run(orders, "create table other (id int primary key)")
+    wal.close()
+    run(orders, "insert into orders values (1, 'a', 'b')", "drop table orders")
+    wal.open()
+    (event,) = wal.read()
+    assert event.after == (1, "a", "b")
+    assert event.schema.key == (0,)
+    wal.close()
+
+
+def test_hostile_names_pass_through(database):
+    table = 'sel"ect %s {x} ü'
+    column = "o'rder; drop"
+    quoted = table.replace('"', '""')
+    run(
+        database,
+        f'create table "{quoted}" ("{column}" int primary key, "group" text)',
+        f"""insert into "{quoted}" values (1, E'tab\\t nl\\n back\\\\ \\\\N end')""",
+    )
+    with reading(database, tables=["public.*"]) as wal:
+        (read,) = wal.read()
+        run(database, f"""insert into "{quoted}" values (2, E'tab\\t nl\\n back\\\\ \\\\N end')""")
+        (create,) = wal.read()
+    assert read.after[1] == create.after[1] == "tab\t nl\n back\\ \\N end"
+    assert read.topic == f"wal.public.{table}"
+    assert read.schema.names == (column, "group")
+
+
+def test_new_tables_that_match_join_in_without_a_restart(orders, monkeypatch):
+    monkeypatch.setattr("connectors.postgres.wal._TABLES", 0.05)
+    with reading(orders) as wal:
+        wal.read()
+        run(orders, "create table later (id int primary key)", "insert into later values (1)")
+        deadline = time.monotonic() + 10
+        events = []
+        while not events and time.monotonic() < deadline:
+            events += wal.step().events
+        assert [brief(e) for e in events] == [("read", "later", {"id": 1})]
+        run(orders, "insert into later values (2)")
+        assert wal.briefs() == [("create", "later", {"id": 2})]
+
+
+def test_a_table_that_is_dropped_and_made_again_is_emptied_and_read(orders):
+    wal = Wal(orders).open()
+    run(orders, "insert into orders values (1)")
+    wal.read()
+    wal.close()
+    run(orders, "drop table orders", ORDERS, "insert into orders values (2)")
+    wal.open()
+    assert [(op, v and v["id"]) for op, _, v in wal.briefs()] == [("truncate", None), ("read", 2)]
+    wal.close()
+
+
+def test_a_table_with_column_list_and_row_filter_is_the_same_in_snapshot_and_stream(orders):
+    run(orders, "insert into orders values (1, 'keep', 'x'), (2, 'drop', 'y')")
+    options = {
+        "columns": {"public.orders": ["id", "note"]},
+        "filter": {"public.orders": "id <> 2 and id <> 4"},
+    }
+    with reading(orders, **options) as wal:
+        events = wal.read()
+        run(orders, "insert into orders values (3, 'keep', 'x'), (4, 'drop', 'y')")
+        events += wal.read()
+    assert sorted(e.after for e in events) == [(1, "keep"), (3, "keep")]
+
+
+# -- positions, gaps ----------------------------------------------------------------------------------
+
+
+def test_resuming_inside_a_transaction_loses_and_doubles_nothing(orders):
+    wal = Wal(orders, snapshot="none", batch=10).open()
+    wal.step()
+    together(orders, *[f"insert into orders values ({n})" for n in range(500)])
+    got, cuts = [], 0
+    while len(got) < 500:
+        batch = wal.step()
+        got += [e.after[0] for e in batch.events]
+        if batch.open:
+            cuts += 1
+            assert batch.state.position.minor == len(got)
+            wal.reopen()
+    assert got == list(range(500))
+    assert cuts >= 1
+    assert wal.read() == []
+    wal.close()
+
+
+def test_a_recreated_slot_is_a_gap_that_names_its_repair(orders):
+    wal = Wal(orders, snapshot="none").open()
+    run(orders, "insert into orders values (1)")
+    wal.read()
+    wal.close()
+    run(
+        orders,
+        "insert into orders values (2)",
+        "select pg_drop_replication_slot('liberator_wal')",
+        "select pg_create_logical_replication_slot('liberator_wal', 'pgoutput')",
+    )
+    with pytest.raises(PositionLost, match="made anew") as caught:
+        wal.open()
+    assert "--recover wal" in caught.value.hint
+    wal.close()
+
+
+def test_a_missing_slot_is_a_gap(orders):
+    wal = Wal(orders, snapshot="none").open()
+    wal.read()
+    wal.close()
+    run(orders, "select pg_drop_replication_slot('liberator_wal')")
+    with pytest.raises(PositionLost, match="slot liberator_wal is gone"):
+        wal.open()
+    wal.close()
+
+
+def test_another_server_is_a_gap(orders):
+    wal = Wal(orders, snapshot="none").open()
+    wal.read()
+    wal.close()
+    identity = {**wal.state.identity, "system": "1234"}
+    wal.state = State(wal.state.position, identity, wal.state.snapshot, wal.state.schemas)
+    with pytest.raises(PositionLost, match="another server"):
+        wal.open()
+    wal.close()
+
+
+def test_recovery_begins_a_new_epoch_and_rebuilds_the_tables(orders):
+    wal = Wal(orders).open()
+    run(orders, "insert into orders values (1), (2)")
+    wal.read()
+    wal.close()
+    run(orders, "select pg_drop_replication_slot('liberator_wal')", "delete from orders where id = 1")
+    wal.state = wal.make().recover(wal.state)
+    wal.open()
+    got = wal.read()
+    assert [brief(e)[0] for e in got] == ["truncate", "read"]
+    assert got[1].after[0] == 2
+    assert wal.state.position.epoch == 2
+    run(orders, "insert into orders values (3)")
+    (event,) = wal.read()
+    assert event.position.epoch == 2
+    wal.close()
+
+
+def test_a_slot_in_use_is_retryable_and_says_so(orders):
+    with reading(orders, snapshot="none") as wal:
+        wal.read()
+        second = Wal(orders, snapshot="none")
+        second.state = wal.state
+        with pytest.raises(SourceError) as caught:
+            second.open()
+        second.close()
+    assert caught.value.retryable
+    assert "another process" in caught.value.hint
+
+
+def test_slot_creation_names_who_stands_in_its_way(orders):
+    with psycopg.connect(orders, application_name="slow writer") as blocker:
+        blocker.execute("insert into orders values (1)")
+        wal = Wal(orders, slot_timeout=0.5)
+        with pytest.raises(SourceError, match="slow writer") as caught:
+            wal.open()
+        wal.close()
+    assert caught.value.retryable
+
+
+def test_filtered_and_idle_traffic_moves_the_slot(orders):
+    run(orders, "create table noise (n int)")
+    with reading(orders, tables=["public.orders"], heartbeat=0) as wal:
+        wal.read()
+        run(orders, "insert into noise select generate_series(1, 50000)")
+        assert wal.read() == []
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            wal.step()
+            if wal.make().status(wal.state).retained_bytes < 1_000_000:
+                break
+            run(orders, "checkpoint")
+        status = wal.make().status(wal.state)
+    assert status.retained_bytes < 1_000_000
+    assert status.lag_bytes < 10_000
+
+
+def test_teardown_removes_exactly_what_was_made(orders):
+    wal = Wal(orders).open()
+    wal.read()
+    wal.close()
+    removed = {(m.kind, m.name) for m in wal.make().teardown()}
+    assert removed == {("publication", "liberator_wal"), ("replication slot", "liberator_wal")}
+    with psycopg.connect(orders) as db:
+        assert db.execute("select count(*) from pg_publication").fetchone() == (0,)
+
+
+def test_snapshot_only_reads_ends_and_leaves_nothing_at_the_server(orders):
+    run(orders, "insert into orders values (1), (2)")
+    wal = Wal(orders, snapshot="only").open()
+    events = []
+    while not (batch := wal.step()).end:
+        events += batch.events
+    assert [brief(e)[0] for e in events] == ["read", "read"]
+    wal.close()
+    with psycopg.connect(orders) as db:
+        assert db.execute("select count(*) from pg_publication").fetchone() == (0,)
+        slots = "select count(*) from pg_replication_slots where database = current_database()"
+        assert db.execute(slots).fetchone() == (0,)
+    wal.open()
+    assert wal.step().end
+    wal.close()
+
+
+def test_streamed_changes_of_a_table_being_read_are_marked(orders):
+    run(orders, "insert into orders select n from generate_series(1, 30) n")
+    wal = Wal(orders, chunk=10, batch=5).open()
+    run(orders, "update orders set note = 'x' where id = 30")
+    events = wal.read()
+    ahead = [e for e in events if e.phase is Phase.AHEAD]
+    assert [e.key for e in ahead] == [(30,)]
+    run(orders, "update orders set note = 'y' where id = 30")
+    assert [e.phase for e in wal.read()] == [Phase.STREAM]
+    wal.close()
