@@ -168,6 +168,7 @@ class Supervisor:
         report = worker.report or {"report": "failed", **silent_end(code)}
         if report["report"] != "failed":
             worker.ended = report["report"]
+            self._note(worker, log, "stopped", {"error": None, "hint": None})
             self._tell(worker, report["report"])
         elif not report["retryable"]:
             worker.ended = "failed"

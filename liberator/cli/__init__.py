@@ -52,6 +52,15 @@ class Commands(click.Group):
         command.params.append(_debug_option(hidden=True))
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            from liberator.plugins import suggest
+
+            raise click.UsageError(f"no such command '{args[0]}'{suggest(args[0], COMMANDS)}", ctx)
+        return super().resolve_command(ctx, args)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command. One whose reader has gone away (``| head``) has done what was wanted."""
         try:
@@ -133,7 +142,7 @@ def _misuse(exc: click.ClickException) -> int:
     hint = None
     if isinstance(exc, click.UsageError) and exc.ctx is not None:
         hint = f"{exc.ctx.command_path} --help"
-    message = exc.format_message().rstrip(".")
+    message = exc.format_message().rstrip(".").replace(". Did you mean", "; did you mean")
     output.error(message[:1].lower() + message[1:], hint)
     return exc.exit_code
 

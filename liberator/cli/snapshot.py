@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from liberator.cli import output
 from liberator.cli.arguments import config_option, settings
+from liberator.cli.status import at_work
 from liberator.errors import ConfigError
+
+if TYPE_CHECKING:
+    from liberator.source import State
 
 
 @click.command()
@@ -34,9 +39,14 @@ def command(source: str, tables: tuple[str, ...], config: Path) -> None:
         raise ConfigError(f"no source {source} in {config.name}{known}")
     _validate(source, tables, getattr(loaded.sources[source], "tables", None))
     with loaded.open_log(create=False) as log:
+        _warn(source, tables, log.state(source))
         number = log.post(source, {"tables": list(tables)})
+        running = at_work(log.statuses().get(f"source:{source}", {}))
     output.line(f"request {number}: source {source} will read {', '.join(tables)} again")
-    output.line(f"`liberator status --config {config}` shows how far it is")
+    if running:
+        output.line(f"it begins in a moment; `liberator status --config {config}` shows how far it is")
+    else:
+        output.line(f"nothing runs now; the next `liberator run --config {config}` begins with it")
 
 
 def _validate(source: str, tables: tuple[str, ...], captured: list[str] | None) -> None:
@@ -54,3 +64,14 @@ def _validate(source: str, tables: tuple[str, ...], captured: list[str] | None) 
             problems.append(f"table {table} is not among the tables of source {source}")
     if problems:
         raise ConfigError(problems, hint="a table is named schema.table, as in the source's `tables`")
+
+
+def _warn(source: str, tables: tuple[str, ...], state: State | None) -> None:
+    """Tell of patterns that match no table that a snapshot has ever seen; new tables are possible."""
+    from liberator.patterns import Patterns
+
+    known = list(state.snapshot.get("tables", {})) if state is not None else []
+    for table in Patterns(tables).unmatched(known) if known else []:
+        from liberator.plugins import suggest
+
+        output.warning(f"source {source} has read no table {table} so far{suggest(table, known)}")
