@@ -221,8 +221,9 @@ class Log(ABC):
         """About ``limit`` records from ``cursor`` on, at once, possibly none.
 
         ``topics`` is None or a predicate ``str -> bool`` whose answer for a topic never changes; pass the
-        same object again, so that the log can remember its answers. May return more than ``limit``: what was stored together is not split; may return
-        fewer, or none although there are more, and then has moved the cursor.
+        same object again, so that the log can remember its answers. May return more than ``limit``: what
+        was stored together is not split; may return fewer, or none although there are more, and then has
+        moved the cursor.
 
         Raises LogError for a cursor of another log, behind the end, or before what retention has left.
         """

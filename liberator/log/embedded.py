@@ -258,6 +258,7 @@ class EmbeddedLog(Log):
 
     def close(self) -> None:
         """Let go of the file and of claims. Safe to call twice."""
+        self._upkeep.close()
         self._storage.close()
 
     def _offset(self, connection: sqlite3.Connection, cursor: Cursor) -> int:

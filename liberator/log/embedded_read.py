@@ -11,7 +11,7 @@ from __future__ import annotations
 import sqlite3
 import zlib
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import compress
 from pathlib import Path
 from typing import NamedTuple
@@ -61,6 +61,62 @@ def checksum(data: int, base: int, next: int, topics: str) -> int:  # noqa: A002
     return zlib.crc32(f"{base},{next},{topics}".encode(), data)
 
 
+class Row(NamedTuple):
+    """What is known of a batch without its data."""
+
+    next: int
+    base: int
+    open: str
+    topics: str
+    crc: int
+
+
+class Scan:
+    """Goes through the batches from ``place`` on and gives those with a wanted topic; inside a read
+    transaction, and only so far as one may take."""
+
+    def __init__(self, connection: sqlite3.Connection, wanted: Wanted, place: int):
+        self._connection = connection
+        self._wanted = wanted
+        #: The offset behind the last batch that was looked at, and what stood open there (None: unknown).
+        self.place = place
+        self.open: str | None = None
+        #: Whether there are no more batches.
+        self.finished = False
+
+    def __iter__(self) -> Iterator[tuple[Row, Taken]]:
+        connection, passed = self._connection, 0
+        rows = connection.execute(_BATCHES, (self.place,))
+        while (values := rows.fetchone()) is not None:
+            row = Row(*values)
+            self.place, self.open = row.next, row.open
+            taken = self._wanted.take(connection, row.topics)
+            if not taken.none:
+                yield row, taken
+                continue
+            passed += 1
+            if passed >= MOST_PASSED:
+                return
+            if passed % MANY_PASSED == 0:
+                span = self._wanted.next_span(connection, self.place // SPAN)
+                if span is None:
+                    break
+                if span * SPAN > self.place:
+                    self.place, self.open = span * SPAN, None
+                    rows = connection.execute(_BATCHES, (self.place,))
+        self.finished = True
+
+    def load(self, row: Row) -> Stored:
+        """The batch with its data."""
+        return stored(self._connection, row)
+
+
+def stored(connection: sqlite3.Connection, row: Row) -> Stored:
+    """The batch of a row, with its data."""
+    (data,) = connection.execute("select data from batches where next = ?", (row.next,)).fetchone()
+    return Stored(row.next, row.base, row.topics, row.crc, data)
+
+
 class Found(NamedTuple):
     """What one look at the file gave: ``batches`` with what is wanted of them, the ``place`` behind
     everything looked at, whether a source ``transaction`` that matters goes on there, and all that are
@@ -86,39 +142,22 @@ class Reader:
         """Batches from ``offset`` on, about ``limit`` records; inside a read transaction."""
         if predicate is not self._wanted.predicate:
             self._wanted = Wanted(self._names, predicate)
-        wanted = self._wanted
-        end, standing = connection.execute("select next, open from log").fetchone()
         batches: list[tuple[Stored, Taken]] = []
-        place, records, size, passed, here = offset, 0, 0, 0, None
-        rows = connection.execute(_BATCHES, (place,))
-        while (row := rows.fetchone()) is not None:
-            place, base, here, topics, crc = row
-            taken = wanted.take(connection, topics)
-            if not taken.none:
-                (data,) = connection.execute("select data from batches where next = ?", (place,)).fetchone()
-                batches.append((Stored(place, base, topics, crc, data), taken))
-                records += place - base
-                size += len(data)
-                if records >= limit or size >= MOST_BYTES:
-                    break
-                continue
-            passed += 1
-            if passed >= MOST_PASSED:
+        records = size = 0
+        scan = Scan(connection, self._wanted, offset)
+        for row, taken in scan:
+            batch = scan.load(row)
+            batches.append((batch, taken))
+            records += row.next - row.base
+            size += len(batch.data)
+            if records >= limit or size >= MOST_BYTES:
                 break
-            if passed % MANY_PASSED == 0:
-                span = wanted.next_span(connection, place // SPAN)
-                to = end if span is None else min(end, span * SPAN)
-                if to > place:
-                    place, here = to, None
-                    rows = connection.execute(_BATCHES, (place,))
-        else:
-            place = max(place, end) if records == 0 and not batches else place
-        if place >= end:
-            here = standing
-        elif here is None:
+        end, standing = connection.execute("select next, open from log").fetchone()
+        place = end if scan.finished else scan.place
+        if place < end and (standing := scan.open) is None:
             last = "select open from batches where next <= ? order by next desc limit 1"
-            here = (connection.execute(last, (place,)).fetchone() or ("",))[0]
-        return Found(batches, place, wanted.open(connection, here), here)
+            standing = (connection.execute(last, (place,)).fetchone() or ("",))[0]
+        return Found(batches, place, self._wanted.open(connection, standing), standing)
 
     def unpack(self, found: Found, offset: int) -> Records:
         """The wanted records of ``found`` from ``offset`` on."""
@@ -129,16 +168,11 @@ class Reader:
                 part = part[bisect_left(part.offsets, offset) :]
             if not taken.all:
                 wants = dict(zip(taken.names, taken.wanted, strict=True))
-                part = _compress(part, [wants[topic] for topic in part.topics])
+                part = selected(part, [wants[topic] for topic in part.topics])
             if number == 0:
                 records = part
-                continue
-            records.topics += part.topics
-            records.keys += part.keys
-            records.values += part.values
-            records.headers += part.headers
-            records.timestamps += part.timestamps
-            records.offsets += part.offsets
+            else:
+                extend(records, part)
         return records
 
     def topics(self, connection: sqlite3.Connection) -> list[TopicInfo]:
@@ -159,20 +193,19 @@ class Reader:
         name = self._names.name(connection, number)
         spans = "select span from spans where topic = ? and span >= ? order by span"
         for (span,) in connection.execute(spans, (number, trimmed // SPAN)):
-            for next_, base, _, topics, crc in connection.execute(_BATCHES, (span * SPAN,)):
-                if base >= (span + 1) * SPAN:
+            for row in map(Row._make, connection.execute(_BATCHES, (span * SPAN,))):
+                if row.base >= (span + 1) * SPAN:
                     break
-                if str(number) in topics.split(","):
-                    names = [self._names.name(connection, int(n)) for n in topics.split(",")]
-                    (data,) = connection.execute(
-                        "select data from batches where next = ?", (next_,)
-                    ).fetchone()
-                    records = Stored(next_, base, topics, crc, data).unpack(names, self._path)
+                numbers = [int(text) for text in row.topics.split(",")]
+                if number in numbers:
+                    names = [self._names.name(connection, n) for n in numbers]
+                    records = stored(connection, row).unpack(names, self._path)
                     return records.offsets[records.topics.index(name)]
         return -1
 
 
-def _compress(records: Records, keep: list[bool]) -> Records:
+def selected(records: Records, keep: Sequence[bool]) -> Records:
+    """The records whose place in ``keep`` says so."""
     return Records(
         list(compress(records.topics, keep)),
         list(compress(records.keys, keep)),
@@ -181,3 +214,13 @@ def _compress(records: Records, keep: list[bool]) -> Records:
         list(compress(records.timestamps, keep)),
         list(compress(records.offsets, keep)),
     )
+
+
+def extend(records: Records, more: Records) -> None:
+    """Add ``more`` behind ``records``."""
+    records.topics += more.topics
+    records.keys += more.keys
+    records.values += more.values
+    records.headers += more.headers
+    records.timestamps += more.timestamps
+    records.offsets += more.offsets

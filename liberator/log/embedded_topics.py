@@ -83,7 +83,7 @@ class Wanted:
         taken = self._taken.get(topics)
         if taken is None:
             numbers = [int(number) for number in topics.split(",")]
-            wanted = [self._wants(connection, number) for number in numbers]
+            wanted = [self.wants(connection, number) for number in numbers]
             names = [self._names.name(connection, number) for number in numbers]
             taken = self._remember(self._taken, topics, Taken(names, wanted, all(wanted), not any(wanted)))
         return taken
@@ -93,7 +93,7 @@ class Wanted:
         known = self._open.get(text)
         if known is None:
             numbers = {number for topics in json.loads(text).values() for number in topics}
-            known = self._remember(self._open, text, any(self._wants(connection, n) for n in numbers))
+            known = self._remember(self._open, text, any(self.wants(connection, n) for n in numbers))
         return known
 
     def next_span(self, connection: sqlite3.Connection, span: int) -> int | None:
@@ -102,7 +102,7 @@ class Wanted:
         found = [
             row[0]
             for number in known
-            if self._wants(connection, number)
+            if self.wants(connection, number)
             for row in connection.execute(
                 "select min(span) from spans where topic = ? and span >= ?", (number, span)
             )
@@ -110,7 +110,8 @@ class Wanted:
         ]
         return min(found, default=None)
 
-    def _wants(self, connection: sqlite3.Connection, number: int) -> bool:
+    def wants(self, connection: sqlite3.Connection, number: int) -> bool:
+        """Whether the topic with this number is wanted."""
         wanted = self._topics.get(number)
         if wanted is None:
             name = self._names.name(connection, number)

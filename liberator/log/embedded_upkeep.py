@@ -1,9 +1,9 @@
-"""What the embedded log removes in the background: retention and giving space back, in short steps.
+"""What the embedded log does in the background, in short steps: retention first, then compaction, then
+putting small batches together, then giving free space back to the file system.
 
-Each step is one transaction of at most about 50 ms, so a writer hardly notices, and a process that is
-killed leaves nothing half done. One process at a time does the upkeep of a log. States, cursors, signals
-and schemas are never removed. What survives of topics that are compacted is decided in
-:mod:`liberator.log.embedded_compaction`.
+Each step is one transaction that holds the write lock for at most about 50 ms, so a writer hardly
+notices, and a process that is killed leaves nothing half done. One process at a time does the upkeep of
+a log. States, cursors, signals and schemas are never removed.
 """
 
 from __future__ import annotations
@@ -14,12 +14,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from liberator.log.embedded_compaction import Compact, Compaction
+from liberator.log.embedded_pack import Packing
 from liberator.log.embedded_read import SPAN
+from liberator.log.embedded_rewrite import count
 from liberator.log.embedded_topics import Names, Predicate
 from liberator.log.storage import PAGE, Storage
 
 #: How long a step may hold the write lock, in seconds, without what its commit takes.
 STEP = 0.02
+#: The longest pause after a step, in seconds.
+PAUSE = 0.05
 #: Free space is given back to the file system above this many bytes, and above this share of the file.
 FREE_BYTES, FREE_SHARE = 64 << 20, 0.25
 #: Pages given back at once.
@@ -31,7 +36,7 @@ class Policy:
     """What to remove: batches older than ``retention_age`` seconds, the oldest beyond
     ``retention_bytes``; of topics that ``compact`` takes, records with a newer one of the same key, and
     tombstones ``tombstone_delay`` seconds after they were appended. What was appended in the last
-    ``settle`` seconds is not compacted. None: remove nothing."""
+    ``settle`` seconds is neither compacted nor put together. None: remove nothing."""
 
     retention_age: float | None = None
     retention_bytes: int | None = None
@@ -51,12 +56,29 @@ class Upkeep:
         self._names = names
         self._policy = policy
         self._clock = clock
+        self._packing = Packing(storage, names, policy.settle, clock)
+        self._compaction: Compaction | None = None
+        if policy.compact is not None:
+            compact = Compact(policy.compact, policy.tombstone_delay, policy.settle)
+            self._compaction = Compaction(storage, names, compact, clock)
 
     def step(self) -> bool:
         """Do one step; whether there is more to do at once."""
         if not self._storage.beside.claims("upkeep"):
             return False
-        return self._retain() or self._give_back()
+        started = time.monotonic()
+        more = self._retain() or self._compact() or self._packing.step() or self._give_back()
+        if more:  # leave the file to others for as long as it was ours
+            time.sleep(min(time.monotonic() - started, PAUSE))
+        return more
+
+    def close(self) -> None:
+        """Forget what is not finished."""
+        if self._compaction is not None:
+            self._compaction.close()
+
+    def _compact(self) -> bool:
+        return self._compaction is not None and self._compaction.step()
 
     def _retain(self) -> bool:
         """Remove the oldest batches that retention does not cover; whether there may be more."""
@@ -127,7 +149,7 @@ class _Removal:
     def remove(self, batch: _Oldest) -> None:
         """Remove it, and count its records no more."""
         self._connection.execute("delete from batches where next = ?", (batch.next,))
-        uncount(self._connection, batch.topics, batch.sizes)
+        count(self._connection, -1, batch.topics, batch.sizes)
         self.left -= batch.bytes
         self._trimmed = batch.next
 
@@ -138,14 +160,3 @@ class _Removal:
         if span > self._before // SPAN:
             for (number,) in connection.execute("select id from topics").fetchall():
                 connection.execute("delete from spans where topic = ? and span < ?", (number, span))
-
-
-def uncount(connection: sqlite3.Connection, topics: str, sizes: str) -> None:
-    """Take a batch's records out of the topics' counters; the arguments are columns of its row."""
-    connection.executemany(
-        "update topics set records = records - ?, bytes = bytes - ? where id = ?",
-        [
-            (*map(int, size.split(":")), int(number))
-            for number, size in zip(topics.split(","), sizes.split(","), strict=True)
-        ],
-    )

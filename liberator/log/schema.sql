@@ -8,9 +8,9 @@ create table log (
     trimmed integer not null,        -- offsets below were removed by retention
     bytes integer not null,          -- sum of length(batches.data)
     open text not null,              -- as in batches, now
-    cleaned integer not null,        -- compaction has seen everything below this offset
-    clean_records integer not null,  -- records of compacted topics when it had
-    clean_time integer not null      -- and when that was, in milliseconds since 1970
+    packed integer not null,         -- small batches below this offset were put together
+    compacted integer not null,      -- when compaction was last done, in milliseconds since 1970
+    tombstones integer not null      -- how many tombstones it left
 );
 
 -- what was appended together; rows are rewritten by compaction only
@@ -31,7 +31,9 @@ create table topics (
     records integer not null default 0,
     bytes integer not null default 0,
     last integer not null default -1,
-    timestamp integer not null default 0
+    timestamp integer not null default 0,
+    cleaned integer not null default 0,    -- compaction has seen everything below this offset
+    clean integer not null default 0       -- and has left so many records
 );
 
 -- a coarse index: topic has had records among the offsets span * 65536 …

@@ -29,6 +29,8 @@ PAGE = 8192
 CHECKPOINT = 1000
 #: Bytes of the write-ahead file at which a commit waits for readers, so that it can begin anew.
 MOST_WAL = 64 << 20
+#: How long such a commit waits for readers, and how long after it the next one waits again, in seconds.
+WAIT_FOR_READERS, PATIENCE = 0.2, 1.0
 #: How long to wait for another process's write, in seconds, and how often to look.
 TIMEOUT = 30.0
 LOOK = 0.0003
@@ -141,8 +143,8 @@ class Storage:
                 return
         except FileNotFoundError:
             return
-        self._patience = time.monotonic() + 1.0
-        connection.execute("pragma busy_timeout=200")
+        self._patience = time.monotonic() + PATIENCE
+        connection.execute(f"pragma busy_timeout={int(WAIT_FOR_READERS * 1000)}")
         try:
             connection.execute("pragma wal_checkpoint(restart)").fetchall()
         finally:
