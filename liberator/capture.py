@@ -5,7 +5,8 @@ confirm the position to the source: that order, in this one place, is why nothin
 comes twice. A batch without events still moves the position: such a state is stored about once a
 second, not for every keepalive, and nothing that is not stored is confirmed.
 
-Which process this runs in, and what happens after an error, is the worker's and the runner's matter.
+How an append is carried out while the next batch is read is the appender's matter
+(:mod:`liberator.appender`); which process this runs in, and what happens after an error, the worker's.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 import liberator
+from liberator.appender import Append, Appender, Straight
 from liberator.codec import Codec, Producer
 from liberator.errors import LiberatorError
 from liberator.event import Position
@@ -29,7 +31,8 @@ SECOND = 1.0
 class Capture:
     """Moves one source into the log. All calls from one thread; an instance runs once.
 
-    ``publish`` receives the pump's status about once a second.
+    ``appender`` appends to the same log as ``log``; without one, appends are made at once. ``publish``
+    receives the pump's status about once a second.
     """
 
     def __init__(
@@ -39,29 +42,34 @@ class Capture:
         codec: Codec,
         publish: Publish = unpublished,
         clock: Callable[[], float] = time.monotonic,
+        appender: Appender | None = None,
     ):
         self._source = source
         self._log = log
+        self._appender = appender or Straight(log, source.name)
         self._encode = codec.encoder(
             Producer(source.name, source.connector, liberator.__version__, source.origin_fields)
         )
         self._publish = publish
-        self._stored: State | None = None
+        self._stored: State | None = None  # durable
+        self._handed: State | None = None  # durable, or on its way
         self._timestamp = 0
         self._meter = Meter(clock)
         self._idle = Every(SECOND, clock)
         self._chores = Every(SECOND, clock)
+        self._looks = Every(SECOND, clock)
         self._asked = 0
         self._refused: dict[int, str] = {}
 
     def run(self, stop: Callable[[], bool], until: Position | None = None) -> bool:
-        """Capture until ``stop()``, or until the log durably covers ``until``; True for the latter.
+        """Capture until ``stop()``, or until the log durably covers ``until``, or the source says that
+        it has come to its end; True for the latter two.
 
         The batch in hand is always finished, stored and confirmed. Errors are raised as they come;
         whatever the last append stored is where the next run goes on.
         """
         source = self._source
-        self._stored = self._log.state(source.name)
+        self._stored = self._handed = self._log.state(source.name)
         source.open(self._stored)
         if self._stored is not None:
             self._asked = self._stored.snapshot.get("signal", 0)
@@ -69,28 +77,34 @@ class Capture:
         self._look_for_signals()
         while True:
             batch = source.read()
-            reached = until is not None and not batch.open and self._covers(batch.state, until)
-            stopping = stop()
-            self._take(batch, at_once=reached or stopping or batch.end)
-            if reached or stopping or batch.end:
+            reached = batch.end or (until is not None and not batch.open and self._covers(batch.state, until))
+            last = reached or stop()
+            self._take(batch, at_once=last)
+            if last:
+                self._confirm(self._appender.poll(wait=True))
+            if last or self._chores():
                 self._publish(self.status(batch.state))
-                return reached or batch.end
-            if self._chores():
+            if last:
+                return reached
+            if self._looks():
                 self._look_for_signals()
-                self._publish(self.status(batch.state))
 
     def _take(self, batch: Batch, at_once: bool) -> None:
-        """Store a batch, then confirm it; one without events only now and then, or ``at_once``."""
+        """Store a batch; one without events only now and then, or ``at_once``. Confirm what is stored."""
         if batch.timestamp:
             self._timestamp = batch.timestamp
-        if not batch.events and (batch.state == self._stored or not (self._idle() or at_once)):
-            return
-        records = Records()
-        self._encode(batch.events, records)
-        self._log.append(self._source.name, records, batch.state, open=batch.open)
-        self._stored = batch.state
-        self._source.confirm(batch.state.position)
-        self._meter.add(len(batch.events))
+        if batch.events or (batch.state != self._handed and (at_once or self._idle())):
+            records = Records()
+            self._encode(batch.events, records)
+            self._confirm(self._appender.append(Append(records, batch.state, batch.open)))
+            self._handed = batch.state
+            self._meter.add(len(batch.events))
+        self._confirm(self._appender.poll())
+
+    def _confirm(self, durable: State | None) -> None:
+        if durable is not None:
+            self._stored = durable
+            self._source.confirm(durable.position)
 
     def _covers(self, state: State, until: Position) -> bool:
         """Whether ``state`` covers ``until`` and every signal that was passed on to the source."""

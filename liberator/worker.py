@@ -131,6 +131,7 @@ class Desk:
 def capture(name: str, order: Mapping[str, Any], desk: Desk) -> bool:
     """Run source ``name`` until stopped, or until the log covers the order's ``until``: a position, or
     ``current`` for what is committed at the database now."""
+    from liberator.appender import Behind
     from liberator.capture import Capture
 
     kind = plugins.source_class(order["options"]["type"])
@@ -142,11 +143,12 @@ def capture(name: str, order: Mapping[str, Any], desk: Desk) -> bool:
         if desk.until is not None:
             until = source.current() if desk.until == "current" else Position(*desk.until)
             desk.report("target", until=until)
+        appender = Behind(lambda: _open_log(order), name)
+        stack.callback(appender.close)
         log = stack.enter_context(_open_log(order))
-        log.claim(f"source:{name}")
         codec = plugins.codec_class(options.codec)(log.registry, options.envelope)
         publish = desk.publisher(f"source:{name}", log)
-        return Capture(source, log, codec, publish).run(desk.stopped, until)
+        return Capture(source, log, codec, publish, appender=appender).run(desk.stopped, until)
 
 
 def apply(name: str, order: Mapping[str, Any], desk: Desk) -> bool:

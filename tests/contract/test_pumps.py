@@ -6,6 +6,7 @@ import contextlib
 
 import pytest
 
+from liberator.appender import Behind
 from liberator.apply import Apply, Plan
 from liberator.capture import Capture
 from liberator.codec import decoder
@@ -64,9 +65,15 @@ class Pipe:
         self.codec = codec
         self.envelope = envelope
         self.plan = Plan(batch=4)
+        self.behind = False
 
     def capture(self, batch=5):
-        with self.open_log() as log:
+        with contextlib.ExitStack() as stack:
+            appender = None
+            if self.behind:
+                appender = Behind(self.faulty_log, "test")
+                stack.callback(appender.close)
+            log = stack.enter_context(self.open_log())
             source = CheckedSource("test", self.script, batch=batch)
             source.log = log
             until = source.current()
@@ -74,12 +81,17 @@ class Pipe:
                 self.faults.wrap(source),
                 self.faults.wrap(log),
                 self.codec(log.registry, self.envelope),
+                appender=appender,
             )
             try:
                 assert pump.run(lambda: False, until)
             finally:
-                source.close()
                 self.confirmed += source.confirmed
+
+    @contextlib.contextmanager
+    def faulty_log(self):
+        with self.open_log() as log:
+            yield self.faults.wrap(log)
 
     def apply(self):
         with self.open_log() as log:
@@ -142,8 +154,10 @@ def survive(action, times=1):
 
 @pytest.mark.parametrize("envelope", ["change", "entity"])
 @pytest.mark.parametrize("codec", [AvroCodec, JsonCodec])
-def test_what_the_source_says_the_sink_holds(open_log, codec, envelope):
+@pytest.mark.parametrize("behind", [False, True], ids=["straight", "behind"])
+def test_what_the_source_says_the_sink_holds(open_log, codec, envelope, behind):
     pipe = Pipe(open_log, codec=codec, envelope=envelope)
+    pipe.behind = behind
     pipe.capture()
     assert pipe.captured() == pipe.expected()
     pipe.apply()
@@ -151,10 +165,12 @@ def test_what_the_source_says_the_sink_holds(open_log, codec, envelope):
     assert pipe.store.tables == pipe.tables()
 
 
+@pytest.mark.parametrize("behind", [False, True], ids=["straight", "behind"])
 @pytest.mark.parametrize("skip", [0, 1, 3, 6])
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("operation", ["read", "append", "confirm"])
-def test_a_crash_of_capture_neither_loses_nor_doubles(pipe, operation, when, skip):
+def test_a_crash_of_capture_neither_loses_nor_doubles(pipe, operation, when, skip, behind):
+    pipe.behind = behind
     getattr(pipe.faults, when)(operation, Crash(), skip)
     survive(pipe.capture)
     assert pipe.captured() == pipe.expected()
@@ -247,3 +263,17 @@ def test_a_key_change_reaches_the_sink_as_a_delete_and_a_create(pipe):
         (Operation.DELETE, (2,), (3,)),
         (Operation.CREATE, (3,), (2,)),
     ]
+
+
+@pytest.mark.parametrize("behind", [False, True], ids=["straight", "behind"])
+def test_a_partitioned_log_carries_every_key_in_its_order(behind):
+    log = MemoryLog(partitions=2)
+    pipe = Pipe(lambda: contextlib.nullcontext(log))
+    pipe.plan = Plan(apply="batch", batch=4)
+    pipe.behind = behind
+    pipe.faults.after("append", Crash(), skip=2)
+    pipe.faults.after("commit", Crash(), skip=2)
+    survive(pipe.capture)
+    survive(pipe.apply)
+    assert sorted(pipe.applied(), key=str) == sorted(pipe.expected(), key=str)
+    assert pipe.store.tables == pipe.tables()

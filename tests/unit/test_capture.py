@@ -222,6 +222,15 @@ def test_until_is_reached_by_an_idle_position_at_once(log):
     assert source.calls[-1] == ("confirm", Position(0, 9))
 
 
+def test_a_source_that_has_come_to_its_end_ends_the_pump(log):
+    source = Told(batch(10, 1), Batch(rows(20, 2), State(Position(0, 21)), end=True), batch(30, 3))
+    assert pump(source, log).run(NEVER) is True
+    assert len(source.batches) == 1
+    assert source.calls[-1] == ("confirm", Position(0, 21))
+    again = Told(Batch([], State(Position(0, 21)), end=True))
+    assert pump(again, log).run(NEVER) is True
+
+
 def listed(count=5):
     return [transaction(10 * n, create(ORDERS, id=n)) for n in range(1, count + 1)]
 

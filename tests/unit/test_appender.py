@@ -1,0 +1,172 @@
+"""Appends on a thread of their own: in order, durable before they are told, errors not lost."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+from liberator.appender import Append, Behind, Straight
+from liberator.capture import Capture
+from liberator.errors import LogError
+from liberator.event import Position
+from liberator.log import Record, Records
+from liberator.log.memory import MemoryLog
+from liberator.source import Batch, State
+from tests.unit.test_capture import Clock, OneByOne, Told, after, batch
+
+
+def step(number):
+    records = Records.of([Record("t", b"k", str(number).encode())])
+    return Append(records, State(Position(0, number)), False)
+
+
+class Gate(MemoryLog):
+    """A log whose appends wait at a gate, or fail."""
+
+    def __init__(self):
+        super().__init__()
+        self.gate = threading.Event()
+        self.gate.set()
+        self.fail = []
+        self.threads = set()
+
+    def append(self, source, records, state, *, open=False):  # noqa: A002
+        self.threads.add(threading.current_thread())
+        assert self.gate.wait(30)
+        if self.fail:
+            raise self.fail.pop(0)
+        return super().append(source, records, state, open=open)
+
+
+@pytest.fixture
+def log():
+    return Gate()
+
+
+@pytest.fixture
+def behind(log):
+    appender = Behind(lambda: log, "told")
+    yield appender
+    log.gate.set()
+    appender.close()
+
+
+def values(log):
+    return [int(value) for value in log.read(log.begin(), None, 10_000).records.values]
+
+
+def test_appends_are_made_in_order_on_one_other_thread(log, behind):
+    durable = [behind.append(step(number)) for number in range(1, 101)]
+    durable.append(behind.poll(wait=True))
+    assert [state.position.major for state in durable if state] == list(range(1, 101))
+    assert values(log) == list(range(1, 101))
+    assert len(log.threads) == 1
+    assert threading.current_thread() not in log.threads
+
+
+def test_a_state_is_told_only_once_it_is_durable_and_only_once(log, behind):
+    log.gate.clear()
+    assert behind.append(step(1)) is None
+    assert behind.poll() is None
+    assert log.state("told") is None
+    log.gate.set()
+    assert behind.poll(wait=True).position.major == 1
+    assert behind.poll(wait=True) is None
+    assert behind.poll() is None
+
+
+def test_there_is_never_more_than_one_append_under_way(log, behind):
+    log.gate.clear()
+    behind.append(step(1))
+    second = threading.Thread(target=behind.append, args=(step(2),))
+    second.start()
+    second.join(0.05)
+    assert second.is_alive()
+    log.gate.set()
+    second.join(30)
+    assert not second.is_alive()
+    behind.poll(wait=True)
+    assert values(log) == [1, 2]
+
+
+def test_an_append_that_failed_is_raised_and_nothing_follows_it(log, behind):
+    log.fail = [LogError("the disk is full", retryable=True)]
+    behind.append(step(1))
+    with pytest.raises(LogError, match="the disk is full"):
+        behind.append(step(2))
+    with pytest.raises(LogError, match="the disk is full"):
+        behind.append(step(3))
+    with pytest.raises(LogError, match="the disk is full"):
+        behind.poll()
+    assert values(log) == []
+
+
+def test_a_source_that_is_claimed_elsewhere_is_told_before_anything_is_read(log):
+    log.handle().claim("source:told")
+    with pytest.raises(LogError, match="at work") as caught:
+        Behind(log.handle, "told")
+    assert caught.value.retryable
+
+
+def test_a_log_that_cannot_be_opened_is_told():
+    def fail():
+        raise LogError("there is no log here")
+
+    with pytest.raises(LogError, match="there is no log here"):
+        Behind(fail, "told")
+
+
+def test_closing_brings_the_append_under_way_to_its_end(log):
+    appender = Behind(lambda: log, "told")
+    log.gate.clear()
+    appender.append(step(1))
+    threading.Timer(0.05, log.gate.set).start()
+    appender.close()
+    appender.close()
+    assert values(log) == [1]
+
+
+def test_straight_appends_are_durable_on_return(log):
+    appender = Straight(log, "told")
+    assert appender.append(step(1)) == log.state("told")
+    assert appender.poll(wait=True) is None
+    appender.close()
+
+
+def test_capture_reads_on_while_an_append_is_under_way_and_confirms_when_it_has_ended(log, behind):
+    source = Told(batch(10, 1), batch(20, 2))
+    seen = []
+
+    def idle_while_waiting():
+        seen.append([call for call in source.calls if call[0] == "confirm"])
+        log.gate.set()
+        time.sleep(0.05)
+        return Batch([], State(Position(0, 21)))
+
+    def shut():
+        assert log.state("told").position == Position(0, 11)
+        log.gate.clear()
+        return batch(20, 2)
+
+    def settle():
+        behind.poll(wait=True)
+        source.confirm(Position(0, 11))
+        return Batch([], State(Position(0, 11)))
+
+    source.batches = [batch(10, 1), settle, shut, idle_while_waiting]
+    pump = Capture(source, log, OneByOne(), clock=Clock(), appender=behind)
+    assert pump.run(after(3)) is False
+    assert seen == [[("confirm", Position(0, 11))]]
+    assert source.calls[-1] == ("confirm", Position(0, 21))
+    assert log.state("told").position == Position(0, 21)
+
+
+def test_an_append_that_fails_behind_the_pump_stops_it(log, behind):
+    log.fail = [LogError("the disk is full")]
+    source = Told(batch(10, 1), batch(20, 2), batch(30, 3))
+    with pytest.raises(LogError, match="the disk is full"):
+        Capture(source, log, OneByOne(), appender=behind).run(after(9))
+    assert [call for call in source.calls if call[0] == "confirm"] == []
+    assert values(log) == []
