@@ -30,7 +30,8 @@ _SILENT = 10.0
 class SourceView:
     """A source: ``position`` is what the log holds, ``current`` where the database is. ``lag_seconds``:
     age of the newest moment up to which it was read; ``lag_bytes``: change data not yet read;
-    ``retained_bytes``: what the server keeps for us (for a WAL: the slot's). None: unknown."""
+    ``retained_bytes``: what the server keeps for us (for a WAL: the slot's). None: unknown. ``refused``:
+    requests to read tables again that came to nothing, by number, with the reason."""
 
     name: str
     type: str
@@ -43,6 +44,7 @@ class SourceView:
     lag_bytes: int | None = None
     retained_bytes: int | None = None
     details: dict[str, Any] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
     error: str | None = None
     hint: str | None = None
 
@@ -82,21 +84,24 @@ def command(config: Path, as_json: bool) -> None:
         sources = [_source(loaded, log, name, said.get(f"source:{name}", {})) for name in loaded.sources]
         sinks = [_sink(loaded, log, name, said.get(f"sink:{name}", {})) for name in loaded.sinks]
         end = dict(log.end().offsets)
+        upkeep = said.get("upkeep", {}).get("error")
         identity = log.identity
     if as_json:
         output.as_json(
             {
-                "log": {"type": loaded.log.type, "identity": identity, "end": end},
+                "log": {"type": loaded.log.type, "identity": identity, "end": end, "error": upkeep},
                 "sources": [asdict(view) for view in sources],
                 "sinks": [asdict(view) for view in sinks],
             }
         )
     else:
         _print(sources, sinks)
+        if upkeep:
+            output.error(f"log: upkeep: {upkeep}")
 
 
 def _source(loaded: Settings, log: Log, name: str, said: Mapping[str, Any]) -> SourceView:
-    view = SourceView(name, loaded.sources[name].type, running=_running(said))
+    view = SourceView(name, loaded.sources[name].type, running=at_work(said))
     _last_words(view, said)
     state = log.state(name)
     source = loaded.source(name)
@@ -123,7 +128,7 @@ def _sink(loaded: Settings, log: Log, name: str, said: Mapping[str, Any]) -> Sin
     from liberator.patterns import Patterns
 
     options = loaded.sinks[name]
-    view = SinkView(name, options.type, running=_running(said))
+    view = SinkView(name, options.type, running=at_work(said))
     _last_words(view, said)
     sink = loaded.sink(name)
     try:
@@ -163,12 +168,16 @@ def _last_words(view: SourceView | SinkView, said: Mapping[str, Any]) -> None:
     phase = said.get("phase")
     if phase:
         view.phase = phase if view.running or phase == "failed" else "stopped"
+    if isinstance(view, SourceView):
+        view.refused = dict(said.get("refused", {}))
     view.error = said.get("error")
     view.hint = said.get("hint")
 
 
-def _running(said: Mapping[str, Any]) -> bool:
-    return said.get("phase") != "failed" and time.time() - said.get("at", 0.0) < _SILENT
+def at_work(said: Mapping[str, Any]) -> bool:
+    """Whether the worker that said this is most likely alive."""
+    gone = said.get("phase") in ("failed", "stopped")
+    return not gone and time.time() - said.get("at", 0.0) < _SILENT
 
 
 def _tables(snapshot: Mapping[str, Any]) -> dict[str, Any]:
@@ -216,6 +225,9 @@ def _print(sources: list[SourceView], sinks: list[SinkView]) -> None:
         )
     troubled = [(f"sources.{v.name}", v.error, v.hint) for v in sources if v.error]
     troubled += [(f"sinks.{v.name}", v.error, v.hint) for v in sinks if v.error]
+    for view in sources:
+        for number, reason in view.refused.items():
+            output.warning(f"sources.{view.name}: request {number} to read tables again: {reason}")
     for place, error, hint in troubled:
         output.error(f"{place}: {error}", hint)
 
