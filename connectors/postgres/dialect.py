@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, ClassVar
 
 import psycopg
@@ -108,10 +108,11 @@ class PostgresDialect(Dialect):
                 cursor.executemany(sql.encode(), rows)
             return cursor.rowcount
 
-    def copy(self, statement: str, data: str) -> None:
-        """Run a ``copy … from stdin`` over ``data``."""
+    def copy(self, statement: str, pieces: Iterable[str]) -> None:
+        """Run a ``copy … from stdin`` over ``pieces`` of its text format."""
         with translated("copy rows to postgres"), self.conn.cursor().copy(statement.encode()) as copy:
-            copy.write(data)
+            for piece in pieces:
+                copy.write(piece)
 
     def stage(self) -> str:
         """A name for a temporary table that nobody else on this connection has."""
@@ -255,14 +256,18 @@ class PostgresDialect(Dialect):
         name = self.quoted(table.name)
         return f"insert into {name} ({names}) overriding system value {rows} on conflict ({key}) do {action}"
 
+    def equal(self, left: str, right: str, type_: str) -> str:
+        """Compared as text: not every type has an equality, and one that has may call 1.0 and 1.00 equal."""
+        return f"{left}::text is not distinct from {right}::{type_}::text"
+
     def erase(self, table: Table) -> str:
-        """One row by its place; values are compared as text, for not every type has an equality."""
+        """One row by its place."""
         name = self.quoted(table.name)
         match = " and ".join(
-            f"{self.quote(c.name)}::text is not distinct from {self.mark(i)}::{c.type}::text"
-            for i, c in enumerate(table.columns, 1)
+            self.equal(self.quote(c.name), self.mark(i), c.type) for i, c in enumerate(table.columns, 1)
         )
-        return f"delete from {name} where ctid = (select ctid from {name} where {match} limit 1)"
+        one = f"select tableoid as part, ctid as place from {name} where {match} limit 1"
+        return f"delete from {name} as t using ({one}) as o where t.ctid = o.place and t.tableoid = o.part"
 
     def writer(self, table: Table, lossy: bool) -> PostgresWriter:
         """A writer that stages many rows with ``copy``."""

@@ -7,13 +7,13 @@ A handful of rows goes without it, in one round trip: that is what a sink that h
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import TYPE_CHECKING
 
 from connectors.postgres.text import Lines, lines
-from connectors.sql.table import Table
-from connectors.sql.writer import Columns, Writer
+from connectors.sql.table import Table, TargetColumn
+from connectors.sql.writer import Columns, Condition, Terms, Writer
 from liberator.event import Row
 
 if TYPE_CHECKING:
@@ -21,6 +21,22 @@ if TYPE_CHECKING:
 
 #: Up to this many rows, statements of their own are quicker than a stage.
 FEW = 20
+#: Rows that are turned into text at once.
+PIECE = 500
+
+
+class Staged(Terms):
+    """Columns of the target ``t``, and values of the staged row ``s``."""
+
+    def column(self, column: TargetColumn) -> str:
+        """A column of the target."""
+        return f"t.{super().column(column)}"
+
+    def value(self, column: TargetColumn) -> str:
+        """The staged row's value for a column."""
+        if column not in self.used:
+            self.used.append(column)
+        return f"s.c{column.index}"
 
 
 class PostgresWriter(Writer):
@@ -35,66 +51,77 @@ class PostgresWriter(Writer):
         self._stage = dialect.stage()
         self._staged = False
 
-    def insert(self, rows: Sequence[Row]) -> None:
-        """Add rows; many by ``copy`` straight into the table."""
-        if len(rows) <= FEW:
-            super().insert(rows)
-            return
+    def insert(self, rows: Sequence[Row], unless: str = "") -> None:
+        """Add rows; many by ``copy`` straight into the table, or through the stage on a condition."""
         columns = self.table.columns
-        statement = f"copy {self.name} ({self.names(columns)}) from stdin"
-        self.dialect.copy(statement, self._text(columns, self.table.width, rows))
+        if len(rows) <= FEW:
+            super().insert(rows, unless)
+        elif unless:
+            terms = Staged(self.dialect)
+            values = ", ".join(map(terms.value, columns))
+            found = f"select from {self.name} as t where {terms.match(self.table.key[:-1])} and {unless}"
+            stage = self._fill(terms, rows)
+            self.dialect.execute(
+                f"insert into {self.name} ({self.names(columns)}) overriding system value "
+                f"select {values} from {stage} as s where not exists ({found})"
+            )
+        else:
+            statement = f"copy {self.name} ({self.names(columns)}) from stdin"
+            self.dialect.copy(statement, self._text(columns, rows))
 
     def upsert(self, rows: Sequence[Row]) -> None:
         """Insert rows or update them, in the order of their keys: two sinks that write the same rows
         then wait for each other instead of ending in a deadlock."""
         table = self.table
-        if table.unique and len(rows) <= FEW:
+        if len(rows) <= FEW:
             super().upsert(rows)
             return
-        stage = self._fill(table.columns, table.width, rows)
-        values = ", ".join(f"c{c.index}" for c in table.columns)
-        order = ", ".join(f"c{c.index}" for c in table.key)
+        terms = Staged(self.dialect)
+        values = ", ".join(map(terms.value, table.columns))
+        order = ", ".join(map(terms.value, table.key))
+        stage = self._fill(terms, rows)
         if table.unique:
-            self.dialect.execute(self.dialect.merge(table, f"select {values} from {stage} order by {order}"))
+            select = f"select {values} from {stage} as s order by {order}"
+            self.dialect.execute(self.dialect.merge(table, select))
             return
         # The key has no index that insert-or-update could rely on, a deferrable one for example.
-        match = self._match(table.key)
+        match = terms.match(table.key)
         if table.others:
-            self.dialect.execute(
-                f"update {self.name} as t set {self._sets(table.others)} from {stage} as s where {match}"
-            )
+            sets = self._sets(terms, table.others)
+            self.dialect.execute(f"update {self.name} as t set {sets} from {stage} as s where {match}")
         lacking = f"not exists (select from {self.name} as t where {match})"
         self.dialect.execute(
             f"insert into {self.name} ({self.names(table.columns)}) overriding system value "
             f"select {values} from {stage} as s where {lacking} order by {order}"
         )
 
-    def update(self, columns: Columns, rows: Sequence[Row]) -> int:
-        """Set these columns of the rows with these keys; how many rows were there."""
-        if len(rows) <= FEW:
-            return super().update(columns, rows)
-        key = self.table.key
-        stage = self._fill((*key, *(c for c in columns if c not in key)), None, rows)
-        sql = f"update {self.name} as t set {self._sets(columns)} from {stage} as s where {self._match(key)}"
-        return self.dialect.execute(sql)[1]
-
     def delete(self, rows: Sequence[Row]) -> int:
         """Delete the rows with these keys; how many there were."""
         if len(rows) <= FEW:
             return super().delete(rows)
-        key = self.table.key
-        stage = self._fill(key, None, rows)
-        sql = f"delete from {self.name} as t using {stage} as s where {self._match(key)}"
+        terms = Staged(self.dialect)
+        match = terms.match(self.table.key)
+        stage = self._fill(terms, rows)
+        return self.dialect.execute(f"delete from {self.name} as t using {stage} as s where {match}")[1]
+
+    def change(self, columns: Columns, rows: Sequence[Row], where: Condition) -> int:
+        """Set columns to each row's values where a condition on that row holds; how many rows changed."""
+        if len(rows) <= FEW:
+            return super().change(columns, rows, where)
+        terms = Staged(self.dialect)
+        sets, condition = self._sets(terms, columns), where(terms)
+        stage = self._fill(terms, rows)
+        sql = f"update {self.name} as t set {sets} from {stage} as s where {condition}"
         return self.dialect.execute(sql)[1]
 
     def erase(self, rows: Sequence[Row]) -> int:
         """For each row delete one row that equals it in every column: one pass over the table."""
         if len(rows) <= 1:
             return super().erase(rows)
-        columns = self.table.columns
-        stage = self._fill(columns, None, rows)
-        wanted = "row(" + ", ".join(f"s.c{c.index}::text" for c in columns) + ")::text"
-        image = "row(" + ", ".join(f"t.{self.quote(c)}::text" for c in columns) + ")::text"
+        terms, columns = Staged(self.dialect), self.table.columns
+        wanted = f"row({', '.join(f'{terms.value(c)}::text' for c in columns)})::text"
+        image = f"row({', '.join(f'{terms.column(c)}::text' for c in columns)})::text"
+        stage = self._fill(terms, rows)
         sql = f"""
             with wanted as (select {wanted} as image, count(*) as many from {stage} as s group by 1),
             found as (select t.tableoid as part, t.ctid as place, {image} as image,
@@ -116,9 +143,9 @@ class PostgresWriter(Writer):
         """The temporary table went with what was rolled back."""
         self._staged = False
 
-    def _fill(self, columns: Columns, width: int | None, rows: Sequence[Row]) -> str:
-        """Put rows into the stage, and nothing else; its name."""
-        stage = f"pg_temp.{self._stage}"
+    def _fill(self, terms: Staged, rows: Sequence[Row]) -> str:
+        """Put the values that ``terms`` uses into the stage, and nothing else; its name."""
+        stage, columns = f"pg_temp.{self._stage}", tuple(terms.used)
         if self._staged:
             self.dialect.execute(f"truncate {stage}")
         else:
@@ -126,15 +153,15 @@ class PostgresWriter(Writer):
             self.dialect.execute(f"create temp table {self._stage} ({types})")
             self._staged = True
         names = ", ".join(f"c{c.index}" for c in columns)
-        self.dialect.copy(f"copy {stage} ({names}) from stdin", self._text(columns, width, rows))
+        self.dialect.copy(f"copy {stage} ({names}) from stdin", self._text(columns, rows))
         return stage
 
-    def _text(self, columns: Columns, width: int | None, rows: Sequence[Row]) -> str:
-        make: Lines = self._lines(columns, width)
-        return make(rows)
+    def _text(self, columns: Columns, rows: Sequence[Row]) -> Iterator[str]:
+        """Lines for ``copy``, piece by piece: the server reads one while we make the next."""
+        whole = columns == self.table.columns and len(rows[0]) == self.table.width
+        make: Lines = self._lines(columns, self.table.width if whole else None)
+        for start in range(0, len(rows), PIECE):
+            yield make(rows[start : start + PIECE])
 
-    def _sets(self, columns: Columns) -> str:
-        return ", ".join(f"{self.quote(c)} = s.c{c.index}" for c in columns)
-
-    def _match(self, columns: Columns) -> str:
-        return " and ".join(f"t.{self.quote(c)} = s.c{c.index}" for c in columns)
+    def _sets(self, terms: Terms, columns: Columns) -> str:
+        return ", ".join(f"{self.dialect.quote(c.name)} = {terms.value(c)}" for c in columns)

@@ -160,6 +160,10 @@ class Dialect(ABC):
         table's columns in order."""
 
     @abstractmethod
+    def equal(self, left: str, right: str, type_: str) -> str:
+        """A condition: two expressions of one column's type are equal, or both null."""
+
+    @abstractmethod
     def erase(self, table: Table) -> str:
         """The statement that deletes exactly one row that equals its parameters, the table's columns in
         order; nulls are equal."""

@@ -110,6 +110,13 @@ def whole(state: State | None) -> Row | None:
     return state if type(state) is tuple else None
 
 
+def row_left(event: ChangeEvent) -> Row:
+    """The key that a moved row had before, in the order of the table's columns; the rest is ABSENT."""
+    assert event.moved is not None
+    place = dict(zip(event.schema.key, event.moved, strict=True))
+    return tuple(place.get(i, ABSENT) for i in range(len(event.schema.columns)))
+
+
 def merge(old: Row, new: Row) -> Row:
     """``new``, with what was not sent taken from ``old``."""
     return tuple(o if n is ABSENT else n for o, n in zip(old, new, strict=True))
@@ -121,9 +128,7 @@ def _fold_part(
     """Fold a row that was sent in part; False where only the target knows what it is part of."""
     key = key_of(after)
     if event.moved is not None:
-        # The old key in the order of the table's columns, so that key_of finds it.
-        place = dict(zip(event.schema.key, event.moved, strict=True))
-        left = whole(state.get(key_of(tuple(place.get(i) for i in range(len(after))))))
+        left = whole(state.get(key_of(row_left(event))))
         if left is None:
             return False
         state[key] = merge(left, after)

@@ -19,7 +19,7 @@ from connectors.sql.planner import Extra
 from connectors.sql.table import Table
 from connectors.sql.writer import Writer
 from liberator.errors import SinkError
-from liberator.event import ChangeEvent, Row
+from liberator.event import ChangeEvent, Row, Transaction
 
 #: The hint of every error about a row that should be at the target and is not.
 RESNAPSHOT = (
@@ -81,6 +81,12 @@ def where(event: ChangeEvent) -> str:
     """An event's place for a message: ``topic shop.public.orders, position 0/4711/3``."""
     epoch, major, minor = event.position
     return f"topic {event.topic}, position {epoch}/{major}/{minor}"
+
+
+def transaction_place(transaction: Transaction) -> str:
+    """Where a transaction stands in its source, as text that sorts."""
+    epoch, major, _ = transaction.position
+    return f"{epoch:08}.{major:020}"
 
 
 def in_order(targets: Sequence[Target]) -> list[Target] | None:

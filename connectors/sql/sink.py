@@ -12,8 +12,10 @@ from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+from connectors.sql.append import Append
 from connectors.sql.bookkeeping import Bookkeeping
 from connectors.sql.dialect import Dialect
+from connectors.sql.history import History
 from connectors.sql.mode import Mode, Segment, Target
 from connectors.sql.options import SqlSinkOptions
 from connectors.sql.planner import Planner
@@ -25,7 +27,7 @@ from liberator.schema import TableSchema
 from liberator.sink import Sink
 from liberator.source import Managed
 
-MODES: dict[str, type[Mode]] = {"upsert": Upsert}
+MODES: dict[str, type[Mode]] = {"upsert": Upsert, "append": Append, "history": History}
 T = TypeVar("T")
 
 

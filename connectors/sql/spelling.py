@@ -15,6 +15,8 @@ from liberator.codec.json_value import digits
 _EPOCH = datetime.date(1970, 1, 1).toordinal()
 _LAST = datetime.date.max.toordinal()
 _DAY = 86_400_000_000
+#: The first moment of the year 1.
+_FIRST = (1 - _EPOCH) * _DAY
 _TWO = tuple(f"{n:02}" for n in range(60))
 _MINUTES = tuple(f"{h:02}:{m:02}:" for h in range(24) for m in range(60))
 #: The flag of extended WKB that says: a SRID follows.
@@ -56,11 +58,21 @@ def time(micros: int) -> str:
 
 def timestamp(micros: int, zone: str = "") -> str:
     """Microseconds since 1970-01-01 00:00; ``zone`` is put behind the time."""
-    days, rest = divmod(micros, _DAY)
-    day = date(days)
-    if day.endswith("BC"):
-        return f"{day[:-3]} {time(rest)}{zone} BC"
-    return f"{day} {time(rest)}{zone}"
+    if micros < _FIRST:
+        days, rest = divmod(micros, _DAY)
+        return f"{date(days)[:-3]} {time(rest)}{zone} BC"
+    minutes, rest = divmod(micros, 60_000_000)
+    seconds, fraction = divmod(rest, 1_000_000)
+    if fraction:
+        return f"{_minute(minutes)}{_TWO[seconds]}.{fraction:06}{zone}"
+    return _minute(minutes) + _TWO[seconds] + zone
+
+
+@lru_cache(20_000)
+def _minute(minutes: int) -> str:
+    """Minutes since 1970, as all timestamps within that minute begin."""
+    days, minutes = divmod(minutes, 1440)
+    return f"{date(days)} {_MINUTES[minutes]}"
 
 
 def decimal(unscaled: int, scale: int) -> str:

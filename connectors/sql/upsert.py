@@ -100,14 +100,10 @@ class Upsert(Mode):
         if not self._soft:
             target.writer.clear()
             return
-        mark = self._deleted_at(target)
-        value = target.writer.encoder((mark,))([self._dead(event, self._blank(target))])[0]
-        writer = target.writer
-        self.dialect.execute(
-            f"update {writer.name} set {writer.quote(mark)} = {writer.mark(1)} "
-            f"where {writer.quote(mark)} is null",
-            value,
-        )
+        mark, writer = self._deleted_at(target), target.writer
+        column = self.dialect.quote(mark.name)
+        row = self._dead(event, (None,) * len(target.table.schema.columns))
+        writer.change((mark,), [row], lambda _: f"{column} is null")
 
     def _delete(self, target: Target, folded: Folded) -> None:
         """Delete the keys that are gone. Softly: mark them; rows of this very segment are written."""
@@ -234,9 +230,6 @@ class Upsert(Mode):
     def _dead(self, event: ChangeEvent, row: Row) -> Row:
         """A full row, marked as deleted when the event's transaction committed."""
         return (*row, event.transaction.timestamp)
-
-    def _blank(self, target: Target) -> Row:
-        return (None,) * len(target.table.schema.columns)
 
 
 def _before(event: ChangeEvent) -> Row:

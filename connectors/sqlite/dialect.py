@@ -169,8 +169,12 @@ class SqliteDialect(Dialect):
         name = self.quoted(table.name)
         return f"insert into {name} ({names}) values ({marks}) on conflict ({key}) do {action}"
 
+    def equal(self, left: str, right: str, type_: str) -> str:
+        """``is`` is equality that knows null."""
+        return f"{left} is {right}"
+
     def erase(self, table: Table) -> str:
-        """One row by its rowid; ``is`` is equality that knows null."""
+        """One row by its rowid."""
         taken = {self.same(c.name) for c in table.columns}
         rowid = next((n for n in ("_rowid_", "rowid", "oid") if n not in taken), None)
         if rowid is None:
@@ -180,7 +184,7 @@ class SqliteDialect(Dialect):
             )
         name = self.quoted(table.name)
         match = " and ".join(
-            f"{self.quote(c.name)} is {self.mark(i)}" for i, c in enumerate(table.columns, 1)
+            self.equal(self.quote(c.name), self.mark(i), c.type) for i, c in enumerate(table.columns, 1)
         )
         return f"delete from {name} where {rowid} = (select {rowid} from {name} where {match} limit 1)"
 
