@@ -50,7 +50,10 @@ def main() -> int:
     try:
         reached = work(name, order, desk)
     except LiberatorError as exc:
-        desk.report("failed", error=str(exc), hint=exc.hint, retryable=exc.retryable, code=exc.exit_code)
+        failure = {"error": str(exc), "hint": exc.hint, "retryable": exc.retryable, "code": exc.exit_code}
+        if "LIBERATOR_DEBUG" in os.environ:
+            failure["details"] = traceback.format_exc()
+        desk.report("failed", **failure)
         return exc.exit_code
     except Exception as exc:
         desk.report("failed", **_defect(exc))
@@ -197,13 +200,15 @@ def _open_log(order: Mapping[str, Any]) -> Log:
 
 
 def _defect(exc: Exception) -> dict[str, Any]:
-    """An error that is not ours is a defect; its message may hold a value, so it is not repeated."""
+    """An error that is not ours is a defect; its message may hold a value, so it is not repeated (unless
+    somebody who is debugging asks for it)."""
     frames = traceback.extract_tb(exc.__traceback__)
+    listed = traceback.format_list(frames)
     place = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else "an unknown place"
     return {
         "error": f"unexpected {type(exc).__name__} at {place}",
         "hint": "this is a defect; please report it together with the lines below",
-        "details": "".join(traceback.format_list(frames)),
+        "details": traceback.format_exc() if "LIBERATOR_DEBUG" in os.environ else "".join(listed),
         "retryable": False,
         "code": 1,
     }
