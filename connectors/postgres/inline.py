@@ -13,12 +13,12 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from connectors.postgres.temporal import BYTE_DAYS, BYTE_MINUTES, DAYS, MINUTES
-from connectors.postgres.values import parser
+from connectors.postgres.values import UnknownLabel, parser
 from liberator.event import ABSENT
 from liberator.schema import Kind, LogicalType
 
 #: What in-line code raises on text that it cannot take.
-TROUBLE: Final = (ValueError, LookupError, TypeError, ArithmeticError, struct.error)
+TROUBLE: Final = (ValueError, LookupError, TypeError, ArithmeticError, struct.error, UnknownLabel)
 
 
 class Writer:

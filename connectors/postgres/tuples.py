@@ -52,7 +52,7 @@ class ColumnReader:
         raise DecodeError(
             f"cannot decode a row of table {self.schema.schema}.{self.schema.table}: {what}",
             hint="the bytes are damaged, or the relation message before them was not the newest one",
-        )
+        ) from None
 
 
 class TupleReader(ColumnReader):

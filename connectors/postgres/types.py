@@ -11,7 +11,7 @@ Types are spelled as ``format_type`` does, with two rules instead of the session
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -48,7 +48,7 @@ class PgType:
     delimiter: str = ","
     base: int | None = None
     typmod: int = -1
-    labels: tuple[str, ...] = ()
+    labels: Sequence[str] = ()
     spelling: str = ""
 
 
@@ -91,7 +91,7 @@ class TypeCatalog:
             cursor.execute(_SQL["types"].encode(), {"oids": oids})
             for row in cursor:
                 if row[0] not in _BUILTIN:
-                    self._types[row[0]] = PgType(*row[:8], tuple(row[8]), row[9])
+                    self._types[row[0]] = PgType(*row)
             cursor.execute(
                 _SQL["modifiers"].encode(),
                 {"oids": [oid for oid, _ in pairs], "typmods": [typmod for _, typmod in pairs]},
@@ -158,7 +158,7 @@ class TypeCatalog:
 
 def _logical(type_: PgType, typmod: int) -> LogicalType:
     if type_.kind == "e":
-        return LogicalType(Kind.ENUM, values=type_.labels)
+        return LogicalType(Kind.ENUM, values=tuple(type_.labels))
     kinds = KINDS if type_.schema == "pg_catalog" else EXTENSION_KINDS
     kind = kinds.get(type_.name, Kind.NATIVE) if type_.kind == "b" else Kind.NATIVE
     if kind is Kind.NATIVE:
