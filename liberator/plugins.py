@@ -9,16 +9,16 @@ like says its contract (:mod:`liberator.source`, :mod:`liberator.sink`, :mod:`li
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, Iterable
 from functools import cache
-from importlib.metadata import Distribution, EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any
 
 from liberator.errors import ConfigError
 
 if TYPE_CHECKING:
+    from importlib.metadata import Distribution, EntryPoint
+
     from liberator.codec import Codec
     from liberator.log import Log
     from liberator.sink import Sink
@@ -47,6 +47,8 @@ class MissingDriver(ConfigError):
 def installed(group: str) -> dict[str, EntryPoint]:
     """Everything on offer in ``group`` (``sources``, ``sinks``, ``logs``, ``codecs``, ``demos``,
     ``schemes``) by name; nothing is imported."""
+    from importlib.metadata import entry_points  # takes longer than --help may
+
     found = sorted(entry_points(group=f"liberator.{group}"), key=lambda entry: entry.name)
     return {entry.name: entry for entry in found}
 
@@ -94,6 +96,8 @@ def load(group: str, name: str) -> Any:
 
 def suggest(word: str, known: Iterable[str]) -> str:
     """``; did you mean 'tables'?`` where one of ``known`` resembles ``word``, else nothing."""
+    import difflib
+
     close = difflib.get_close_matches(word.lower(), list(known), n=1, cutoff=0.6)
     return f"; did you mean '{close[0]}'?" if close else ""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, WithJsonSchema
 
 _SECONDS = {"ms": 0.001, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _BYTES = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12} | {
@@ -43,6 +43,16 @@ def _parse(text: object, units: dict[str, float] | dict[str, int], plain: str, e
 
 
 #: Seconds, from a number or a text such as ``7d``.
-Duration = Annotated[float, BeforeValidator(parse_duration), Field(ge=0, allow_inf_nan=False)]
+Duration = Annotated[
+    float,
+    BeforeValidator(parse_duration),
+    Field(ge=0, allow_inf_nan=False),
+    WithJsonSchema({"type": ["number", "string"], "format": "duration", "minimum": 0}),
+]
 #: Bytes, from a number or a text such as ``10GB``.
-Size = Annotated[int, BeforeValidator(parse_size), Field(ge=0)]
+Size = Annotated[
+    int,
+    BeforeValidator(parse_size),
+    Field(ge=0),
+    WithJsonSchema({"type": ["integer", "string"], "format": "size", "minimum": 0}),
+]

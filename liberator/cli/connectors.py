@@ -14,6 +14,7 @@ from liberator.errors import ConfigError
 from liberator.plugins import MissingDriver, installed, load, suggest
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
     from pydantic.fields import FieldInfo
 
 _SHOWN = ("sources", "sinks", "logs")
@@ -84,26 +85,34 @@ def describe(group: str, name: str) -> Connector:
     return Connector(group.removesuffix("s"), name, package, summary, None, options(found.Config))
 
 
-def options(model: Any) -> list[Option]:
-    """The options of a pydantic model in the order of their declaration, ``type`` left out."""
+def options(model: type[BaseModel], prefix: str = "") -> list[Option]:
+    """The options of a pydantic model in the order of their declaration, ``type`` left out; those of a
+    model inside it follow it as ``retention.age``."""
+    from pydantic import BaseModel
+
     schema = model.model_json_schema()
-    required = schema.get("required", [])
-    return [
-        Option(
-            name,
-            spell(part, schema.get("$defs", {})),
-            name in required,
-            part.get("default", _made(model.model_fields[name])),
-            part.get("description", ""),
+    fields = {field.alias or name: field for name, field in model.model_fields.items()}
+    found = []
+    for name, part in schema.get("properties", {}).items():
+        if name == "type":
+            continue
+        field = fields[name]
+        inner = field.annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            found += options(inner, f"{prefix}{name}.")
+            continue
+        text = spell(part, schema.get("$defs", {}))
+        found.append(
+            Option(prefix + name, text, field.is_required(), _default(field), part.get("description", ""))
         )
-        for name, part in schema.get("properties", {}).items()
-        if name != "type"
-    ]
+    return found
 
 
-def _made(field: FieldInfo) -> Any:
-    """The default of an option that makes a new one for each model, such as an empty list."""
-    return None if field.is_required() else field.get_default(call_default_factory=True)
+def _default(field: FieldInfo) -> Any:
+    """The default as one could write it in a file."""
+    from pydantic_core import to_jsonable_python
+
+    return None if field.is_required() else to_jsonable_python(field.get_default(call_default_factory=True))
 
 
 def spell(part: dict[str, Any], definitions: dict[str, Any]) -> str:
@@ -115,6 +124,8 @@ def spell(part: dict[str, Any], definitions: dict[str, Any]) -> str:
     if "anyOf" in part:
         members = dict.fromkeys(spell(member, definitions) for member in part["anyOf"])
         return " | ".join(member for member in members if member != "nothing")
+    if part.get("format") in ("duration", "size", "path"):
+        return str(part["format"])
     if "enum" in part:
         return " | ".join(map(str, part["enum"]))
     if "const" in part:
@@ -125,7 +136,7 @@ def spell(part: dict[str, Any], definitions: dict[str, Any]) -> str:
 def _spell_type(part: dict[str, Any], definitions: dict[str, Any]) -> str:
     match part.get("type"):
         case "string":
-            return "path" if part.get("format") == "path" else "text"
+            return "text"
         case "boolean":
             return "true | false"
         case "integer" | "number" as number:
@@ -166,5 +177,7 @@ def _yaml(value: Any) -> str:
 
     if value is None:
         return "none"
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     text: str = yaml.safe_dump(value, default_flow_style=True, width=10_000)
     return text.removesuffix("\n").removesuffix("\n...")
