@@ -83,8 +83,8 @@ def write_bytes(value: Any) -> bytes:
     """A length and that many bytes."""
     if not isinstance(value, bytes | bytearray | memoryview):
         raise Misfit(f"holds {type(value).__name__}, not bytes")
-    value = bytes(value)
-    return write_long(len(value)) + value
+    data = bytes(value)
+    return write_long(len(data)) + data
 
 
 def read_bytes(data: bytes, at: int) -> tuple[bytes, int]:
