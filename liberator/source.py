@@ -142,6 +142,14 @@ class Source(ABC):
         """
         raise NotImplementedError(f"source {self.name} cannot re-read tables")
 
+    def recover(self, state: State) -> State:
+        """The state to go on with after a gap that a person accepted, on a source that is not open.
+
+        Of a greater epoch; ``open`` with it begins a new history at the database, and all tables are read
+        anew, deletes included.
+        """
+        raise NotImplementedError(f"source {self.name} cannot go on after a gap")
+
     @abstractmethod
     def current(self) -> Position:
         """The position behind everything that is committed at the database right now."""

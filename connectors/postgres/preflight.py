@@ -34,7 +34,8 @@ def check(name: str, options: WalOptions, slot: str) -> list[Finding]:
     try:
         conn = connect(options.url, f"liberator {name}")
     except LiberatorError as exc:
-        return [Finding("error", "connection", str(exc), exc.hint or "is the server up, is the url right?")]
+        remedy = exc.hint or "is the server up, is the url right?"
+        return [Finding("error", "connection", str(exc), remedy, option="url")]
     with conn:
         try:
             return list(_all(name, options, slot, conn))

@@ -16,7 +16,7 @@ def findings(url: str, schema: str | None) -> list[Finding]:
     try:
         conn = connect(url, "liberator check")
     except LiberatorError as exc:
-        return [Finding("error", "connection", str(exc), exc.hint or "check the sink's url")]
+        return [Finding("error", "connection", str(exc), exc.hint or "check the sink's url", option="url")]
     with conn:
         row = conn.execute(
             SQL["check"].replace("$1", "%(schema)s::text").encode(), {"schema": schema}

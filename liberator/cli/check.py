@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -84,7 +84,7 @@ def look(sources: Mapping[str, SourceOptions], sinks: Mapping[str, SinkOptions])
     for name, wanted in sinks.items():
         checks.append((f"sinks.{name}", partial(sink_class(wanted.type), name, wanted)))
     with ThreadPoolExecutor(max_workers=max(1, len(checks))) as pool:
-        found = pool.map(lambda check: _look(check[1]), checks)
+        found = pool.map(lambda check: _look(*check), checks)
         return [
             Result(owner, finding)
             for (owner, _), findings in zip(checks, found, strict=True)
@@ -92,16 +92,26 @@ def look(sources: Mapping[str, SourceOptions], sinks: Mapping[str, SinkOptions])
         ]
 
 
-def _look(make: Callable[[], Source | Sink]) -> list[Finding]:
+def _look(owner: str, make: Callable[[], Source | Sink]) -> list[Finding]:
     """One connector's findings; that it could not look is one too."""
     from liberator.preflight import Finding
 
     try:
-        return make().check()
+        found = make().check()
     except ConfigError as exc:
-        return [Finding("error", "configuration", problem, exc.hint or "") for problem in exc.problems]
+        found = [Finding("error", "configuration", problem, exc.hint or "") for problem in exc.problems]
     except LiberatorError as exc:
-        return [Finding("error", "check", str(exc), exc.hint or "")]
+        found = [Finding("error", "check", str(exc), exc.hint or "")]
+    return [_placed(owner, finding) for finding in found]
+
+
+def _placed(owner: str, finding: Finding) -> Finding:
+    """A finding whose message begins with its place in the file (``sources.shop.tables: …``), as those
+    made of a ConfigError do, with the place taken out of it."""
+    place, colon, message = finding.message.partition(": ")
+    if not colon or not place.startswith(f"{owner}."):
+        return finding
+    return replace(finding, message=message, option=place.removeprefix(f"{owner}."))
 
 
 def _print(draft: Draft, results: list[Result]) -> None:

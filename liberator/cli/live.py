@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 #: What a worker's state is called when it is not the phase that it reports itself.
 _WORDS = {"started": "starting", "restarting": "waiting", "failed": "failed", "reached": "caught up"}
+_ENDED = ("failed", "caught up", "stopped")
 _COLORS = {"failed": "red", "waiting": "yellow", "retrying": "yellow", "snapshot": "cyan"}
 
 
@@ -32,7 +33,7 @@ class Live:
     def __init__(self, console: Console | None = None) -> None:
         self._console = console or Console(stderr=True, highlight=False)
         self._display = Display(console=self._console, auto_refresh=False, transient=False)
-        self._lines = Lines(write=lambda text: self._console.print(Text.from_ansi(text)))
+        self._lines = Lines(periodic=False, write=lambda text: self._console.print(Text.from_ansi(text)))
         self._phases: dict[str, str] = {}
         self._statuses: dict[str, Mapping[str, Any]] = {}
         self._speeds: dict[str, Speed] = {}
@@ -46,8 +47,7 @@ class Live:
 
     def tell(self, event: Event) -> None:
         """Draw what ``event`` changed."""
-        if event.kind != "status":
-            self._lines.tell(event)
+        self._lines.tell(event)
         if event.worker != "upkeep":
             if event.kind == "status":
                 self._statuses[event.worker] = event.status

@@ -52,10 +52,14 @@ def _shares_terminal(settings: Settings) -> bool:
 
 
 class Lines:
-    """Events as lines. ``write`` receives each finished line."""
+    """Events as lines. ``write`` receives each finished line; with ``periodic`` what goes well is told
+    now and then too, and not only when it changes."""
 
-    def __init__(self, quiet: bool = False, write: Callable[[str], None] | None = None):
+    def __init__(
+        self, quiet: bool = False, periodic: bool = True, write: Callable[[str], None] | None = None
+    ):
         self._quiet = quiet
+        self._periodic = periodic
         self._write = write or (lambda text: click.echo(text, err=True))
         self._told: dict[str, tuple[str, float, int]] = {}
         self._totals: dict[str, int] = {}
@@ -89,7 +93,7 @@ class Lines:
         rows, estimate = snapshot_size(status)
         speed.note(rows)
         self._totals[worker] = total
-        due = now - said >= _EVERY.get(phase, _SELDOM) and total != count
+        due = self._periodic and total != count and now - said >= _EVERY.get(phase, _SELDOM)
         if phase == before and not due:
             return
         self._told[worker] = (phase, now, total)

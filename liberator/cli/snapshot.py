@@ -1,4 +1,4 @@
-"""``liberator snapshot``: have a source read tables again while it streams on."""
+"""``liberator snapshot``: have a source read tables again while it streams on, or after a gap."""
 
 from __future__ import annotations
 
@@ -13,23 +13,30 @@ from liberator.cli.status import at_work
 from liberator.errors import ConfigError
 
 if TYPE_CHECKING:
-    from liberator.source import State
+    from liberator.log import Log
+    from liberator.options import SourceOptions
+    from liberator.source import Source, State
 
 
 @click.command()
 @click.argument("source")
-@click.argument("tables", nargs=-1, required=True, metavar="TABLE...")
+@click.argument("tables", nargs=-1, metavar="[TABLE]...")
 @config_option
-def command(source: str, tables: tuple[str, ...], config: Path) -> None:
+@click.option("--recover", is_flag=True, help="Accept that changes were lost: read all tables anew.")
+def command(source: str, tables: tuple[str, ...], config: Path, recover: bool) -> None:
     """Read tables of SOURCE again while streaming goes on.
 
     TABLE is schema.table or a pattern such as 'public.*'. The request is kept in the log: a running
     `liberator run` takes it up within a second or two, else the next one does. Every row arrives as an
     event with operation read.
 
+    A source that stopped because changes are lost at its server goes on only after --recover: its next
+    start begins a new history and reads all tables anew, and sinks empty theirs before.
+
     \b
     Example:
         liberator snapshot --config shop.yaml shop public.orders
+        liberator snapshot --config shop.yaml --recover shop
     """
     loaded = settings(config)
     if source not in loaded.sources:
@@ -37,16 +44,41 @@ def command(source: str, tables: tuple[str, ...], config: Path) -> None:
 
         known = f"{suggest(source, loaded.sources)}; there are: {', '.join(loaded.sources) or 'none'}"
         raise ConfigError(f"no source {source} in {config.name}{known}")
-    _validate(source, tables, getattr(loaded.sources[source], "tables", None))
+    if recover == bool(tables):
+        raise click.UsageError("give either TABLE... or --recover")
     with loaded.open_log(create=False) as log:
-        _warn(source, tables, log.state(source))
-        number = log.post(source, {"tables": list(tables)})
-        running = at_work(log.statuses().get(f"source:{source}", {}))
+        if recover:
+            _recover(log, loaded.source(source))
+            output.line(f"the next `liberator run --config {config}` reads all tables of {source} anew")
+        else:
+            _request(log, source, tables, loaded.sources[source], config)
+
+
+def _request(log: Log, source: str, tables: tuple[str, ...], options: SourceOptions, config: Path) -> None:
+    """Leave word for the source, and tell what becomes of it."""
+    _validate(source, tables, getattr(options, "tables", None))
+    _warn(source, tables, log.state(source))
+    number = log.post(source, {"tables": list(tables)})
     output.line(f"request {number}: source {source} will read {', '.join(tables)} again")
-    if running:
+    if at_work(log.statuses().get(f"source:{source}", {})):
         output.line(f"it begins in a moment; `liberator status --config {config}` shows how far it is")
     else:
         output.line(f"nothing runs now; the next `liberator run --config {config}` begins with it")
+
+
+def _recover(log: Log, source: Source) -> None:
+    """Put the state after the gap into the log, as the one process that works for this source."""
+    from liberator.log import Records
+
+    state = log.state(source.name)
+    if state is None:
+        raise ConfigError(f"source {source.name} has no state in this log: there is nothing to recover")
+    log.claim(f"source:{source.name}")
+    try:
+        after = source.recover(state)
+    except NotImplementedError as exc:
+        raise ConfigError(str(exc)) from exc
+    log.append(source.name, Records(), after)
 
 
 def _validate(source: str, tables: tuple[str, ...], captured: list[str] | None) -> None:
