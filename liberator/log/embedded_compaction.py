@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -22,18 +23,20 @@ from typing import NamedTuple
 from liberator.errors import LogError
 from liberator.log import Records
 from liberator.log.embedded_read import SPAN, Scan, selected
-from liberator.log.embedded_rewrite import Replacement, Whole, load, unpack
+from liberator.log.embedded_rewrite import Replacement, Whole, counts, load, unpack
 from liberator.log.embedded_topics import Names, Predicate, Taken, Wanted
 from liberator.log.storage import Storage
 
 #: About how many bytes of batches a step works on.
 READ = 1 << 20
-#: A round begins when so many records came since the last one, and half as many as it had left.
+#: A round begins when so many records came since the last one, and half as many as it had left; else,
+#: where there is anything to do, once in the delay after which tombstones go.
 FEWEST, SHARE = 1000, 0.5
 #: Memory of the temporary database, in KiB.
 CACHE = 8192
 
 _NOTE = "insert or replace into latest select ?1, ?2, ?3 where ?1 is not null and ?2 is not null"
+_LAST = "select offset from latest where topic = ? and key = ?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,31 +81,46 @@ class Compaction:
         """A new round, if there is enough to gain."""
         now, compact = self._clock(), self._compact
         with self._storage.read("look for records to compact in") as connection:
-            find = "select id, records, cleaned, clean from topics where records > 0"
             topics = [
-                row for row in connection.execute(find).fetchall() if self._wanted.wants(connection, row[0])
+                _Topic(*row)
+                for row in connection.execute(
+                    "select id, records, cleaned, clean from topics where records > 0"
+                )
+                if self._wanted.wants(connection, row[0])
             ]
-            dirty = sum(abs(records - clean) for _, records, _, clean in topics)
-            enough = max(FEWEST, SHARE * sum(clean for _, _, _, clean in topics))
-            compacted, tombstones = connection.execute("select compacted, tombstones from log").fetchone()
-            late = now >= compacted / 1000 + compact.tombstone_delay and (dirty or tombstones)
-            if not topics or not (late or dirty >= enough):
-                return None
-            # behind the target, batches are too young or source transactions go on
+            trimmed, compacted, tombstones = connection.execute(
+                "select trimmed, compacted, tombstones from log"
+            ).fetchone()
+            # behind the end, batches are too young or source transactions go on
             find = "select next from batches where open = '' and stored <= ? order by next desc limit 1"
             row = connection.execute(find, ((now - compact.settle) * 1000,)).fetchone()
-            if row is None:
+            if not topics or row is None or now < compacted / 1000 + compact.settle:
                 return None
-            begin = min(self._begin(connection, number, cleaned) for number, _, cleaned, _ in topics)
-            (trimmed,) = connection.execute("select trimmed from log").fetchone()
-        span = _Span(min(begin, row[0]), trimmed, row[0])
-        return _Round(self._storage, self._names, self._wanted, span, _Times(now, compact.tombstone_delay))
+            end = row[0]
+            begin = min(end, *(self._begin(connection, topic) for topic in topics))
+        dirty = min(end - begin, sum(max(0, topic.records - topic.clean) for topic in topics))
+        if dirty < max(FEWEST, SHARE * sum(topic.clean for topic in topics)):
+            late = now >= compacted / 1000 + compact.tombstone_delay
+            if not late or not (dirty or tombstones):
+                return None
+        times = _Times(now, compact.tombstone_delay)
+        return _Round(self._storage, self._names, self._wanted, _Span(begin, trimmed, end), times)
 
     @staticmethod
-    def _begin(connection: sqlite3.Connection, number: int, cleaned: int) -> int:
+    def _begin(connection: sqlite3.Connection, topic: _Topic) -> int:
         """The offset from which on the records of a topic were not seen by compaction."""
-        row = connection.execute("select min(span) from spans where topic = ?", (number,)).fetchone()
-        return max(cleaned, (row[0] or 0) * SPAN)
+        row = connection.execute("select min(span) from spans where topic = ?", (topic.id,)).fetchone()
+        return max(topic.cleaned, (row[0] or 0) * SPAN)
+
+
+class _Topic(NamedTuple):
+    """A topic's number, how many records it has, and how many of them were left when compaction had seen
+    everything below the offset ``cleaned``."""
+
+    id: int
+    records: int
+    cleaned: int
+    clean: int
 
 
 class _Span(NamedTuple):
@@ -134,6 +152,7 @@ class _Round:
         self._place = span.dirty
         self._noting = True
         self._tombstones = 0
+        self._left: Counter[int] = Counter()  # records of each topic
         self._latest = sqlite3.connect("", isolation_level=None)
         self._latest.execute("pragma journal_mode=off")
         self._latest.execute(f"pragma cache_size=-{CACHE}")
@@ -188,6 +207,7 @@ class _Round:
         for whole, taken in batches:
             records = unpack(whole, taken.names, self._storage.path)
             if records is None:
+                self._left.update(counts(whole.batch.topics, whole.sizes))
                 continue
             keep = self._keep(records, _numbers(whole, taken), whole.stored <= self._old)
             if not all(keep):
@@ -204,22 +224,23 @@ class _Round:
         with self._temporary():
             for topic, key, value, offset in rows:
                 number = numbers.get(topic)
-                if number is None or key is None:
-                    keep.append(True)
-                    continue
-                last = find("select offset from latest where topic = ? and key = ?", (number, key)).fetchone()
-                stays = (last is None or last[0] <= offset) and not (value is None and old)
+                stays = True
+                if number is not None and key is not None:
+                    last = find(_LAST, (number, key)).fetchone()
+                    stays = (last is None or last[0] <= offset) and not (value is None and old)
+                    self._tombstones += stays and value is None
+                if number is not None:
+                    self._left[number] += stays
                 keep.append(stays)
-                self._tombstones += stays and value is None
         return keep
 
     def _finish(self) -> None:
         """Write down that everything up to the end of the span is clean."""
         with self._storage.write("compact") as connection:
-            numbers = connection.execute("select id from topics").fetchall()
-            wanted = [row for row in numbers if self._wanted.wants(connection, row[0])]
-            put = f"update topics set cleaned = {self._span.end}, clean = records where id = ?"
-            connection.executemany(put, wanted)
+            for (number,) in connection.execute("select id from topics").fetchall():
+                if self._wanted.wants(connection, number):
+                    put = "update topics set cleaned = ?, clean = ? where id = ?"
+                    connection.execute(put, (self._span.end, self._left[number], number))
             # what is left may be small: it is put together anew from the beginning
             put = "update log set compacted = ?, tombstones = ?, packed = 0"
             connection.execute(put, (self._now, self._tombstones))

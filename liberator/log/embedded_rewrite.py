@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -84,11 +84,22 @@ class Replacement:
 
 def count(connection: sqlite3.Connection, sign: int, topics: str, sizes: str) -> None:
     """Add a batch's records to the topics' counters, or take them out; from two columns of its row."""
-    changes = []
-    for number, size in zip(topics.split(","), sizes.split(","), strict=True):
-        records, _, size_ = size.partition(":")
-        changes.append((sign * int(records), sign * int(size_), int(number)))
+    changes = [
+        (sign * int(records), sign * int(size), int(number))
+        for number, records, size in _sizes(topics, sizes)
+    ]
     connection.executemany("update topics set records = records + ?, bytes = bytes + ? where id = ?", changes)
+
+
+def counts(topics: str, sizes: str) -> dict[int, int]:
+    """How many records of each topic a batch has, by the topic's number; from two columns of its row."""
+    return {int(number): int(records) for number, records, _ in _sizes(topics, sizes)}
+
+
+def _sizes(topics: str, sizes: str) -> Iterator[tuple[str, str, str]]:
+    for number, size in zip(topics.split(","), sizes.split(","), strict=True):
+        records, _, bytes_ = size.partition(":")
+        yield number, records, bytes_
 
 
 def records_in(sizes: str) -> int:

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from liberator.log.embedded_compaction import Compact, Compaction
 from liberator.log.embedded_pack import Packing
 from liberator.log.embedded_read import SPAN
-from liberator.log.embedded_rewrite import count
+from liberator.log.embedded_rewrite import count, counts
 from liberator.log.embedded_topics import Names, Predicate
 from liberator.log.storage import PAGE, Storage
 
@@ -150,6 +150,8 @@ class _Removal:
         """Remove it, and count its records no more."""
         self._connection.execute("delete from batches where next = ?", (batch.next,))
         count(self._connection, -1, batch.topics, batch.sizes)
+        gone = [(records, number) for number, records in counts(batch.topics, batch.sizes).items()]
+        self._connection.executemany("update topics set clean = max(0, clean - ?) where id = ?", gone)
         self.left -= batch.bytes
         self._trimmed = batch.next
 
