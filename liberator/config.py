@@ -23,6 +23,7 @@ from liberator.document import Document, Place
 from liberator.errors import ConfigError
 from liberator.options import LogOptions, SinkOptions, SourceOptions
 from liberator.patterns import Patterns
+from liberator.spelling import suggest
 from liberator.validation import in_words
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ def examine(path: str | Path) -> Draft:
         return draft
     for key in data:
         if key not in _SECTIONS and not key.startswith("x-"):
-            document.problem((key,), "unknown option" + plugins.suggest(key, _SECTIONS))
+            document.problem((key,), "unknown option" + suggest(key, _SECTIONS))
     if data.get("log") is None:
         document.problem(("log",), "required option is missing")
     else:
@@ -176,6 +177,6 @@ def _warn_of_idle_patterns(document: Document, draft: Draft, sources: list[str])
 
 def _named(options: Mapping[str, Any], name: str, what: str) -> Any:
     if name not in options:
-        known = f"{plugins.suggest(name, options)}; there are: {', '.join(options) or 'none'}"
+        known = f"{suggest(name, options)}; there are: {', '.join(options) or 'none'}"
         raise ConfigError(f"no {what} of this name{known}")
     return options[name]

@@ -10,11 +10,12 @@ like says its contract (:mod:`liberator.source`, :mod:`liberator.sink`, :mod:`li
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from liberator.errors import ConfigError
+from liberator.spelling import suggest
 
 if TYPE_CHECKING:
     from importlib.metadata import Distribution, EntryPoint
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from liberator.source import Source
 
 #: Group to what one of its members is called.
-_CALLED = {
+GROUPS = {
     "sources": "source type",
     "sinks": "sink type",
     "logs": "log type",
@@ -87,24 +88,16 @@ def load(group: str, name: str) -> Any:
     entry = offered.get(name)
     if entry is None:
         choice = f"{suggest(name, offered)}; installed: {', '.join(offered) or 'none'}"
-        raise UnknownPlugin(f"unknown {_CALLED[group]}{choice}")
+        raise UnknownPlugin(f"unknown {GROUPS[group]}{choice}")
     try:
         return entry.load()
     except ImportError as exc:
         raise _missing(group, entry, exc) from exc
 
 
-def suggest(word: str, known: Iterable[str]) -> str:
-    """``; did you mean 'tables'?`` where one of ``known`` resembles ``word``, else nothing."""
-    import difflib
-
-    close = difflib.get_close_matches(word.lower(), list(known), n=1, cutoff=0.6)
-    return f"; did you mean '{close[0]}'?" if close else ""
-
-
 def _missing(group: str, entry: EntryPoint, exc: ImportError) -> MissingDriver:
     """Which command installs what was missing, as the entry point's own distribution tells."""
-    what = f"{_CALLED[group]} '{entry.name}'"
+    what = f"{GROUPS[group]} '{entry.name}'"
     if entry.dist is None:
         return MissingDriver(f"{what} cannot be imported: {exc}")
     ours = entry.module.partition(".")[0]

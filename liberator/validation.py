@@ -10,8 +10,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
-from liberator.plugins import suggest
+from liberator.spelling import suggest
 
 _Context = Mapping[str, Any]
 
@@ -83,7 +84,7 @@ def _place(loc: tuple[str | int, ...], data: Any) -> tuple[str | int, ...]:
             data = data.get(part)
         else:
             known = isinstance(data, list) and isinstance(part, int) and part < len(data)
-            data = data[part] if known else data  # type: ignore[index]
+            data = data[part] if known else data
         if known:
             place.append(part)
     return tuple(place)
@@ -91,11 +92,16 @@ def _place(loc: tuple[str | int, ...], data: Any) -> tuple[str | int, ...]:
 
 def _siblings(model: type[BaseModel], place: tuple[str | int, ...]) -> list[str]:
     """The options that exist where ``place`` ends, as far as plain nested models tell."""
-    inner: Any = model
+    fields = _by_name(model)
     for part in place[:-1]:
-        field = getattr(inner, "model_fields", {}).get(part)
-        inner = field.annotation if field else None
-    return list(getattr(inner, "model_fields", {}))
+        field = fields.get(str(part))
+        fields = _by_name(field.annotation) if field else {}
+    return list(fields)
+
+
+def _by_name(model: Any) -> dict[str, FieldInfo]:
+    """The fields of a model by the names that a file uses; none for what is not a model."""
+    return {field.alias or name: field for name, field in getattr(model, "model_fields", {}).items()}
 
 
 def _join(texts: list[str]) -> str:

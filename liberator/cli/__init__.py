@@ -49,14 +49,15 @@ class Commands(click.Group):
         if module is None:
             return None
         command: click.Command = importlib.import_module(f"liberator.cli.{module}").command
-        command.params.append(_debug_option(hidden=True))
+        if not any(parameter.name == "debug" for parameter in command.params):
+            command.params.append(_debug_option(hidden=True))
         return command
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
-            from liberator.plugins import suggest
+            from liberator.spelling import suggest
 
             raise click.UsageError(f"no such command '{args[0]}'{suggest(args[0], COMMANDS)}", ctx)
         return super().resolve_command(ctx, args)
@@ -109,10 +110,10 @@ def cli() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit; ``arguments`` None means those of the process."""
-    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+    sys.exit(invoke(sys.argv[1:] if arguments is None else arguments))
 
 
-def run(arguments: Sequence[str]) -> int:
+def invoke(arguments: Sequence[str]) -> int:
     """Run the command line; return the exit code."""
     try:
         result = cli.main(args=list(arguments), prog_name="liberator", standalone_mode=False)

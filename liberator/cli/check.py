@@ -121,7 +121,8 @@ def _print(draft: Draft, results: list[Result]) -> None:
     for result in results:
         finding = result.finding
         level = click.style(f"{finding.level:7}", fg=_COLORS[finding.level])
-        output.line(f"{level}  {result.place}: {finding.check}: {finding.message}")
+        about = "" if finding.check == finding.option else f" {finding.check}:"
+        output.line(f"{level}  {result.place}:{about} {finding.message}")
         if finding.remedy:
             output.line(f"         remedy: {finding.remedy}")
     levels = [result.finding.level for result in results]

@@ -11,12 +11,14 @@ import click
 from liberator.cli import output
 from liberator.cli.arguments import json_option
 from liberator.errors import ConfigError
-from liberator.plugins import MissingDriver, installed, load, suggest
+from liberator.plugins import MissingDriver, installed, load
+from liberator.spelling import suggest
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
     from pydantic.fields import FieldInfo
 
+_LIMITS = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
 _SHOWN = ("sources", "sinks", "logs")
 
 
@@ -140,10 +142,7 @@ def _spell_type(part: dict[str, Any], definitions: dict[str, Any]) -> str:
         case "boolean":
             return "true | false"
         case "integer" | "number" as number:
-            low, high = part.get("minimum", part.get("exclusiveMinimum")), part.get("maximum")
-            limits = "".join(
-                [f" >= {low}" if low is not None else "", f" <= {high}" if high is not None else ""]
-            )
+            limits = "".join(f" {sign} {part[key]}" for key, sign in _LIMITS.items() if key in part)
             return ("whole number" if number == "integer" else "number") + limits
         case "array":
             return f"list of {spell(part.get('items', {}), definitions)}"
@@ -163,7 +162,7 @@ def _print(connector: Connector) -> None:
         return
     output.line(f"  {connector.description}")
     for option in connector.options:
-        standard = "required" if option.required else f"default {_yaml(option.default)}"
+        standard = "required" if option.required else f"default: {spell_default(option.default)}"
         output.line()
         output.line(f"  {option.name}: {option.type} ({standard})")
         if option.description:
@@ -171,12 +170,12 @@ def _print(connector: Connector) -> None:
     output.line()
 
 
-def _yaml(value: Any) -> str:
-    """A default as one would write it in the file."""
+def spell_default(value: Any) -> str:
+    """A default as one would write it in the file; ``not set`` for none."""
     import yaml
 
     if value is None:
-        return "none"
+        return "not set"
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     text: str = yaml.safe_dump(value, default_flow_style=True, width=10_000)

@@ -74,9 +74,9 @@ class Lines:
                 self._progress(event.worker, event.status)
             case "retrying" | "restarting":
                 wait = f" in {output.duration(event.delay)}" if event.delay is not None else ""
-                self._trouble(event, f"{event.kind}{wait}: {event.message}", "yellow")
+                self._trouble(event, f"{event.kind}{wait}", "yellow")
             case "failed":
-                self._trouble(event, f"stopped for good: {event.message}", "red")
+                self._trouble(event, "stopped for good", "red")
                 if event.details:
                     self._write(event.details.rstrip())
             case "reached":
@@ -114,11 +114,13 @@ class Lines:
         if not self._quiet and worker != "upkeep":
             self._write(f"{_clock()} {spell(worker)}: {text}")
 
-    def _trouble(self, event: Event, text: str, color: str) -> None:
+    def _trouble(self, event: Event, what: str, color: str) -> None:
+        who = spell(event.worker)
+        text = f"{what}: {event.message.removeprefix(f'{who}: ')}"
         styled = click.style(text, fg=color) if "NO_COLOR" not in os.environ else text
-        self._write(f"{_clock()} {spell(event.worker)}: {styled}")
+        self._write(f"{_clock()} {who}: {styled}")
         if event.hint:
-            self._write(f"{_clock()} {spell(event.worker)}: hint: {event.hint}")
+            self._write(f"{_clock()} {who}: hint: {event.hint}")
 
 
 class Speed:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def keepers(settings: Settings, names: Sequence[str]) -> Iterator[tuple[str, Source | Sink]]:
     """Every source, then every sink, with its place in the file; only those called ``names`` if there
     are any. Raises ConfigError for a name that neither has."""
-    from liberator.plugins import suggest
+    from liberator.spelling import suggest
 
     known = [*settings.sources, *settings.sinks]
     for name in names:

@@ -47,7 +47,7 @@ def _list(registry: Registry, as_json: bool) -> None:
 
 
 def _show(registry: Registry, subject: str, as_json: bool) -> None:
-    from liberator.plugins import suggest
+    from liberator.spelling import suggest
 
     versions = registry.versions(subject)
     if not versions:

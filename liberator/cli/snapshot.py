@@ -40,7 +40,7 @@ def command(source: str, tables: tuple[str, ...], config: Path, recover: bool) -
     """
     loaded = settings(config)
     if source not in loaded.sources:
-        from liberator.plugins import suggest
+        from liberator.spelling import suggest
 
         known = f"{suggest(source, loaded.sources)}; there are: {', '.join(loaded.sources) or 'none'}"
         raise ConfigError(f"no source {source} in {config.name}{known}")
@@ -104,6 +104,6 @@ def _warn(source: str, tables: tuple[str, ...], state: State | None) -> None:
 
     known = list(state.snapshot.get("tables", {})) if state is not None else []
     for table in Patterns(tables).unmatched(known) if known else []:
-        from liberator.plugins import suggest
+        from liberator.spelling import suggest
 
         output.warning(f"source {source} has read no table {table} so far{suggest(table, known)}")

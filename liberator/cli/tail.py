@@ -76,7 +76,7 @@ def command(topic: str, config: Path, start: str | int, limit: int | None, follo
 def _wanted(log: Log, topic: str, follow: bool) -> Topics:
     """A predicate for the topic of that very name, else for a pattern."""
     from liberator.patterns import Patterns
-    from liberator.plugins import suggest
+    from liberator.spelling import suggest
 
     names = [info.topic for info in log.topics()]
     if topic in names:

@@ -178,10 +178,14 @@ def test_a_wrong_shape_is_told(write, text, problem):
         ("sinks:\n  a: {topics: [*.b]}", "shop.yaml:2: a value that begins with * must be in quotes"),
         (
             "sinks:\n  a: {topics: [*shop]}",
-            "shop.yaml:2: a value that begins with * is an alias, which must be defined; put a pattern in quotes",
+            "shop.yaml:2: a value that begins with * is an alias, which must be defined; put a pattern in"
+            " quotes",
         ),
         ("sinks:\n  a: {topics: [b, !shop.*]}", "shop.yaml:2: a value that begins with ! must be in quotes"),
-        ("a: !!python/object/apply:os.system [ls]", "shop.yaml:1: a value that begins with ! must be in quotes"),
+        (
+            "a: !!python/object/apply:os.system [ls]",
+            "shop.yaml:1: a value that begins with ! must be in quotes",
+        ),
         ("a: &a [*a]", "shop.yaml:1: an alias stands for too much"),
     ],
 )
@@ -236,7 +240,8 @@ def test_no_value_of_the_file_appears_in_any_message(write):
         f" filter: {{x: [{secret}]}}, codec: {secret}, publication: {{a: {secret}}}}}\n"
         f"  b: {secret}\n"
         f"  c: {{type: {secret}}}\n"
-        f"sinks:\n  d: {{type: sqlite, url: sqlite:///x, topics: ['{secret}\"'], batch: {secret}, mode: {secret}}}\n"
+        f"sinks:\n  d: {{type: sqlite, url: sqlite:///x, topics: ['{secret}\"'], batch: {secret},"
+        f" mode: {secret}}}\n"
     )
     found = problems(write(text))
     assert len(found) > 12

@@ -13,6 +13,7 @@ from liberator.log import Log
 from liberator.plugins import MissingDriver, UnknownPlugin
 from liberator.sink import Sink
 from liberator.source import Source
+from liberator.spelling import suggest
 
 
 @pytest.fixture
@@ -128,4 +129,4 @@ def test_a_package_that_lacks_its_own_module_is_incomplete(package):
     [("tabels", "; did you mean 'tables'?"), ("TABLES", "; did you mean 'tables'?"), ("zzz", "")],
 )
 def test_a_suggestion_is_made_only_where_something_is_close(word, text):
-    assert plugins.suggest(word, ["tables", "type", "url"]) == text
+    assert suggest(word, ["tables", "type", "url"]) == text
