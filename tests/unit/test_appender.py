@@ -13,7 +13,7 @@ from liberator.errors import LogError
 from liberator.event import Position
 from liberator.log import Record, Records
 from liberator.log.memory import MemoryLog
-from liberator.source import Batch, State
+from liberator.source import State
 from tests.unit.test_capture import Clock, OneByOne, Told, after, batch
 
 
@@ -135,32 +135,52 @@ def test_straight_appends_are_durable_on_return(log):
     appender.close()
 
 
-def test_capture_reads_on_while_an_append_is_under_way_and_confirms_when_it_has_ended(log, behind):
-    source = Told(batch(10, 1), batch(20, 2))
+def confirmed(source):
+    return [position.major for name, position in source.calls if name == "confirm"]
+
+
+def test_capture_reads_on_while_an_append_is_under_way(log, behind):
+    source = Told()
     seen = []
 
-    def idle_while_waiting():
-        seen.append([call for call in source.calls if call[0] == "confirm"])
+    def second():
+        seen.append((confirmed(source), log.state("told")))
         log.gate.set()
-        time.sleep(0.05)
-        return Batch([], State(Position(0, 21)))
-
-    def shut():
-        assert log.state("told").position == Position(0, 11)
-        log.gate.clear()
         return batch(20, 2)
 
-    def settle():
-        behind.poll(wait=True)
-        source.confirm(Position(0, 11))
-        return Batch([], State(Position(0, 11)))
+    source.batches = [batch(10, 1), second]
+    log.gate.clear()
+    assert Capture(source, log, OneByOne(), appender=behind).run(after(1)) is False
+    assert seen == [([], None)]
+    assert confirmed(source) == [11, 21]
 
-    source.batches = [batch(10, 1), settle, shut, idle_while_waiting]
-    pump = Capture(source, log, OneByOne(), clock=Clock(), appender=behind)
-    assert pump.run(after(3)) is False
-    assert seen == [[("confirm", Position(0, 11))]]
-    assert source.calls[-1] == ("confirm", Position(0, 21))
-    assert log.state("told").position == Position(0, 21)
+
+def test_capture_confirms_an_append_that_ends_while_nothing_happens(log, behind):
+    source = Told()
+    seen = []
+
+    def settle():
+        deadline = time.monotonic() + 30
+        while log.state("told") is None:
+            assert time.monotonic() < deadline
+        time.sleep(0.05)
+        return source.last
+
+    def look():
+        seen.append(confirmed(source))
+        return source.last
+
+    source.batches = [batch(10, 1), settle, look]
+    Capture(source, log, OneByOne(), clock=Clock(), appender=behind).run(after(2))
+    assert seen == [[11]]
+
+
+def test_capture_waits_for_the_last_append_and_confirms_it(log, behind):
+    source = Told(batch(10, 1))
+    log.gate.clear()
+    threading.Timer(0.1, log.gate.set).start()
+    assert Capture(source, log, OneByOne(), appender=behind).run(lambda: False, Position(0, 11)) is True
+    assert confirmed(source) == [11]
 
 
 def test_an_append_that_fails_behind_the_pump_stops_it(log, behind):

@@ -303,6 +303,34 @@ def test_a_request_that_comes_while_the_source_is_at_work_is_found(log):
     assert source.asked == ((1, ("a.b",)),)
 
 
+def test_until_is_not_reached_before_a_request_is_part_of_the_state(log):
+    class Slow(Told):
+        def snapshot(self, signal, tables):
+            pass
+
+    noted = Batch([], State(Position(0, 9), snapshot={"signal": 1}))
+    source = Slow(idle(9), idle(9), noted, idle(10))
+    log.post("told", {"tables": ["a.b"]})
+    assert pump(source, log).run(NEVER, Position(0, 9)) is True
+    assert log.state("told").snapshot == {"signal": 1}
+    assert len(source.batches) == 1
+
+
+def test_a_request_that_the_state_has_noted_is_not_passed_on_again(log):
+    class Asked(Told):
+        asked = ()
+
+        def snapshot(self, signal, tables):
+            self.asked += (signal,)
+
+    for _ in range(3):
+        log.post("told", {"tables": ["a.b"]})
+    pump(Told(Batch([], State(Position(0, 1), snapshot={"signal": 2}))), log).run(after(0))
+    source = Asked()
+    pump(source, log).run(after(0))
+    assert source.asked == (3,)
+
+
 def test_an_error_of_the_source_is_raised_as_it_is(log):
     faults = Faults()
     faults.before("read", SourceError("gone", retryable=True))
