@@ -33,6 +33,8 @@ HEARTBEAT: Final = "liberator"
 #: than a server has connections that could wait between commit and visibility.
 REMEMBERED: Final = 65_536
 _NEVER: Final = 1 << 62
+#: Makes a named tuple without its Python-level constructor, which costs three times as much.
+_new = tuple.__new__
 _BEGIN: Final = struct.Struct(">QqI")
 _COMMIT: Final = struct.Struct(">BQQq")
 
@@ -86,6 +88,8 @@ class ChangeDecoder:
         #: Prefixes of logical messages to make events of: prefix → its relation.
         self.messages: dict[str, Captured] = {}
         self.relations: dict[bytes, Captured] = {}
+        #: The same under the first five bytes of their insert messages.
+        self.inserts: dict[bytes, Captured] = {}
         self._resume = resume
         self._captured = captured
         self._relabel = relabel
@@ -99,17 +103,17 @@ class ChangeDecoder:
     def decode(self, block: bytes, pos: int, events: list[ChangeEvent], limit: int) -> int:  # noqa: C901, PLR0912, PLR0915
         """Append the events of ``block`` from ``pos`` on; return the place behind the last whole frame.
 
-        Stops early behind a commit once there are ``limit`` events. One long function, because every
-        call it would make is paid for by every row.
+        Stops early behind a commit once there are ``limit`` events. One long function over local
+        variables, because every call and every attribute would be paid for by every row.
         """
         size = len(block)
-        relations = self.relations
-        append = events.append
-        length = int.from_bytes
-        transaction, ordinal, skip = self._transaction, self._ordinal, self._skip
-        xid = self._xid
-        insert_tag, update_tag, delete_tag = 73, 85, 68
-        create = Operation.CREATE
+        relations, inserts = self.relations, self.inserts
+        append, length, unpack_begin, unpack_commit = (
+            events.append, int.from_bytes, _BEGIN.unpack_from, _COMMIT.unpack_from,
+        )  # fmt: skip
+        transaction, ordinal, skip, xid = self._transaction, self._ordinal, self._skip, self._xid
+        create, update, delete = Operation.CREATE, Operation.UPDATE, Operation.DELETE
+        settled, begun = self._resume.major, transaction.position.major
         try:
             while pos + 5 <= size:
                 after = pos + 1 + length(block[pos + 1 : pos + 5], "big")
@@ -118,15 +122,15 @@ class ChangeDecoder:
                 if block[pos] != 100:
                     raise NotData(block[pos : pos + 1], block[pos + 5 : after], after)
                 if block[pos + 5] == 119:
-                    tag = block[pos + 30]
-                    if tag == insert_tag:
-                        rel = relations[block[pos + 31 : pos + 35]]
+                    rel = inserts.get(block[pos + 30 : pos + 35])
+                    if rel is not None:
                         row = rel.decoder.insert(block[pos + 30 : after], 0)
                         ordinal += 1
                         if rel.transaction is not transaction:
                             rel.transaction = transaction
-                            rel.count = 0
-                        rel.count += 1
+                            rel.count = 1
+                        else:
+                            rel.count += 1
                         if ordinal > skip:
                             event = ChangeEvent(
                                 create, rel.topic, rel.schema, None, row,
@@ -134,59 +138,64 @@ class ChangeDecoder:
                             )  # fmt: skip
                             if rel.hook is None or rel.hook(xid, event):
                                 append(event)
-                    elif tag in (update_tag, delete_tag):
-                        rel = relations[block[pos + 31 : pos + 35]]
-                        message = block[pos + 30 : after]
-                        if rel.transaction is not transaction:
-                            rel.transaction = transaction
-                            rel.count = 0
-                        if tag == update_tag:
-                            before, row, _ = rel.decoder.update(message, 0)
-                            if before is not None and rel.schema.key:
-                                moved = _moved(rel.schema.key, before, row)
-                                if moved is not None:
-                                    self._split(events, rel, (before, moved[0]), ordinal, skip)
-                                    ordinal += 2
-                                    pos = after
-                                    continue
-                                row = whole_key(rel.schema.key, before, row)
-                            ordinal += 1
-                            rel.count += 1
-                            if ordinal > skip:
-                                event = ChangeEvent(
-                                    Operation.UPDATE, rel.topic, rel.schema, before, row,
-                                    transaction, ordinal, rel.count, rel.phase,
-                                )  # fmt: skip
-                                if rel.hook is None or rel.hook(xid, event):
-                                    append(event)
-                        else:
-                            before, _ = rel.decoder.delete(message, 0)
-                            ordinal += 1
-                            rel.count += 1
-                            if ordinal > skip:
-                                event = ChangeEvent(
-                                    Operation.DELETE, rel.topic, rel.schema, before, None,
-                                    transaction, ordinal, rel.count, rel.phase,
-                                )  # fmt: skip
-                                if rel.hook is None or rel.hook(xid, event):
-                                    append(event)
-                    elif tag == 66:
+                        pos = after
+                        continue
+                    tag = block[pos + 30]
+                    if tag == 66:
                         if after - pos != 51:
                             raise DecodeError("a begin message of the wrong length")
-                        lsn, timestamp, xid = _BEGIN.unpack_from(block, pos + 31)
-                        transaction, skip = self._begin(lsn, timestamp + POSTGRES_EPOCH, xid)
+                        begun, timestamp, xid = unpack_begin(block, pos + 31)
+                        skip = 0 if begun > settled else self._taken(begun)
+                        transaction = self._begin(begun, timestamp, xid)
                         self._first = len(events)
                         ordinal = 0
                     elif tag == 67:
                         if after - pos != 56:
                             raise DecodeError("a commit message of the wrong length")
-                        _, lsn, end, timestamp = _COMMIT.unpack_from(block, pos + 31)
-                        self._commit(lsn, end, timestamp + POSTGRES_EPOCH, emitted=ordinal > skip)
+                        _, lsn, end, timestamp = unpack_commit(block, pos + 31)
+                        if lsn != begun or not self.open:
+                            raise DecodeError("a commit message that does not belong to its begin message")
+                        self.open = False
+                        self.timestamp = timestamp + POSTGRES_EPOCH
+                        self._advance(end)
+                        if ordinal > skip:
+                            self.emitted.append(xid)
                         if len(events) >= limit:
                             pos = after
                             break
+                    elif tag in (85, 68):
+                        rel = relations[block[pos + 31 : pos + 35]]
+                        message = block[pos + 30 : after]
+                        if rel.transaction is not transaction:
+                            rel.transaction = transaction
+                            rel.count = 0
+                        before: Row | None
+                        now: Row | None
+                        if tag == 85:
+                            before, row, _ = rel.decoder.update(message, 0)
+                            operation, now = update, row
+                            if before is not None and (key := rel.schema.key):
+                                row = whole_key(key, before, row)
+                                if any(before[i] != row[i] for i in key):
+                                    self._split(events, rel, (before, row), ordinal, skip)
+                                    ordinal += 2
+                                    pos = after
+                                    continue
+                                now = row
+                        else:
+                            before, _ = rel.decoder.delete(message, 0)
+                            operation, now = delete, None
+                        ordinal += 1
+                        rel.count += 1
+                        if ordinal > skip:
+                            event = ChangeEvent(
+                                operation, rel.topic, rel.schema, before, now,
+                                transaction, ordinal, rel.count, rel.phase,
+                            )  # fmt: skip
+                            if rel.hook is None or rel.hook(xid, event):
+                                append(event)
                     else:
-                        self._ordinal = ordinal
+                        self._ordinal, self._skip, self._xid = ordinal, skip, xid
                         self._rare(block[pos + 30 : after], events)
                         ordinal, transaction, skip = self._ordinal, self._transaction, self._skip
                 elif block[pos + 5] == 107:
@@ -196,45 +205,43 @@ class ChangeDecoder:
                 pos = after
         except UnknownLabel:
             # A label younger than our catalog: learn it, and read this very message again.
-            key = block[pos + 31 : pos + 35]
-            self._ordinal = ordinal
-            relations[key] = self._relabel(relations[key])
+            self._ordinal, self._skip, self._xid = ordinal, skip, xid
+            self.learn(self._relabel(relations[block[pos + 31 : pos + 35]]))
             return self.decode(block, pos, events, limit)
         except KeyError as exc:
             raise DecodeError("a change of a relation that the stream has not described") from exc
         except IndexError as exc:
             raise DecodeError("a replication message that ends too early") from exc
         finally:
-            self._ordinal = ordinal
+            self._ordinal, self._skip, self._xid = ordinal, skip, xid
         if self.open and ordinal > skip:
-            epoch, major, _ = transaction.position
-            self.position = Position(epoch, major, ordinal)
+            self.position = Position(self.position.epoch, begun, ordinal)
         return pos
+
+    def learn(self, captured: Captured) -> None:
+        """From now on the changes of this relation are decoded so."""
+        oid = captured.relation.oid.to_bytes(4, "big")
+        self.relations[oid] = self.inserts[b"I" + oid] = captured
 
     def pieces(self, events: list[ChangeEvent]) -> int:
         """How many of ``events`` belong to the transaction that is still open."""
         return len(events) - self._first if self.open else 0
 
-    def _begin(self, lsn: int, timestamp: int, xid: int) -> tuple[Transaction, int]:
-        epoch, major, minor = self._resume
+    def _taken(self, lsn: int) -> int:
+        """How many rows of the transaction that commits at ``lsn`` the log has already."""
+        _, major, minor = self._resume
         if lsn < major:
-            self._skip = _NEVER  # the log has all of it
-        else:
-            self._skip = minor if lsn == major else 0
-        self._transaction = Transaction(str(xid), Position(epoch, lsn), timestamp, (xid, lsn))
-        self._xid = xid
-        self._ordinal = 0
-        self.open = True
-        return self._transaction, self._skip
+            return _NEVER
+        return minor if lsn == major else 0
 
-    def _commit(self, lsn: int, end: int, timestamp: int, *, emitted: bool) -> None:
-        if not self.open or lsn != self._transaction.position.major:
-            raise DecodeError("a commit message that does not belong to its begin message")
-        self.open = False
-        self.timestamp = timestamp
-        self._advance(end)
-        if emitted:
-            self.emitted.append(self._xid)
+    def _begin(self, lsn: int, timestamp: int, xid: int) -> Transaction:
+        position = _new(Position, (self.position.epoch, lsn, 0))
+        self._transaction = transaction = Transaction(
+            str(xid), position, timestamp + POSTGRES_EPOCH, (xid, lsn)
+        )
+        self._xid = xid
+        self.open = True
+        return transaction
 
     def _keepalive(self, body: bytes) -> None:
         if len(body) != 17:
@@ -249,7 +256,9 @@ class ChangeDecoder:
 
     def _advance(self, major: int, minor: int = 0) -> None:
         """Move the position, never back: what is sent again may lie before where we resumed."""
-        self.position = max(self.position, Position(self.position.epoch, major, minor))
+        position = self.position
+        if major > position.major or (major == position.major and minor > position.minor):
+            self.position = _new(Position, (position.epoch, major, minor))
 
     def _split(
         self,
@@ -284,7 +293,7 @@ class ChangeDecoder:
         parsed = pgoutput.parse(message)
         match parsed:
             case pgoutput.Relation():
-                self.relations[parsed.oid.to_bytes(4, "big")] = self._captured(parsed)
+                self.learn(self._captured(parsed))
             case pgoutput.Truncate():
                 for oid in parsed.relations:
                     self._truncate(self.relations[oid.to_bytes(4, "big")], events)
@@ -311,8 +320,10 @@ class ChangeDecoder:
             # It stands alone, at its own LSN, outside any transaction.
             if rel is None:
                 return
-            self._begin(message.lsn, self.timestamp, 0)
+            self._skip = self._taken(message.lsn)
+            self._begin(message.lsn, self.timestamp - POSTGRES_EPOCH, 0)
             self._first = len(events)
+            self._ordinal = 0
         if rel is not None:
             self._count(rel)
             if self._ordinal > self._skip:
@@ -340,14 +351,6 @@ class NotData(Exception):
     def __init__(self, kind: bytes, body: bytes, after: int):
         super().__init__()
         self.kind, self.body, self.after = kind, body, after
-
-
-def _moved(key: tuple[int, ...], before: Row, row: Row) -> tuple[Row] | None:
-    """The new row, whole in its key, if the key differs from ``before``'s; else None."""
-    for i in key:
-        if row[i] is not ABSENT and row[i] != before[i]:
-            return (whole_key(key, before, row),)
-    return None
 
 
 def whole_key(key: tuple[int, ...], before: Row, row: Row) -> Row:
