@@ -140,6 +140,9 @@ def _debugging() -> bool:
 
 def _misuse(exc: click.ClickException) -> int:
     """What click found wrong with the arguments, in our form."""
+    if isinstance(exc, click.exceptions.NoArgsIsHelpError):
+        exc.show()
+        return exc.exit_code
     hint = None
     if isinstance(exc, click.UsageError) and exc.ctx is not None:
         hint = f"{exc.ctx.command_path} --help"

@@ -52,10 +52,11 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         return
     texts = [list(columns), *([_text(value) for value in row] for row in cells)]
     widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
-    for values, row in zip([columns, *cells], texts, strict=True):
+    right = [_numeric(cells, index) for index in range(len(columns))]
+    for row in texts:
         padded = (
-            text.rjust(width) if isinstance(value, int | float) else text.ljust(width)
-            for text, value, width in zip(row, values, widths, strict=True)
+            text.rjust(width) if number else text.ljust(width)
+            for text, width, number in zip(row, widths, right, strict=True)
         )
         click.echo("  ".join(padded).rstrip())
 
@@ -92,6 +93,10 @@ def moment(milliseconds: int) -> str | None:
     return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="milliseconds")
 
 
+def _numeric(rows: Sequence[Sequence[object]], index: int) -> bool:
+    return any(isinstance(row[index], int | float) for row in rows)
+
+
 def _text(value: object) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value)
 
@@ -104,8 +109,7 @@ def _rich_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Non
 
     shown = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for index, name in enumerate(columns):
-        numbers = any(isinstance(row[index], int | float) for row in rows)
-        shown.add_column(name, justify="right" if numbers else "left", overflow="fold")
+        shown.add_column(name, justify="right" if _numeric(rows, index) else "left", overflow="fold")
     for row in rows:
         shown.add_row(*(Text(_text(value)) for value in row))
     Console().print(shown)
