@@ -1,0 +1,62 @@
+"""What processes cost: CPU seconds and peak memory, from /proc."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+TICK = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One measurement: ``rows`` in ``seconds``, with ``cpu`` seconds of the contender's own processes and
+    the peak memory in bytes of the largest of them."""
+
+    rows: int
+    seconds: float
+    cpu: float
+    memory: int
+
+    @property
+    def rate(self) -> float:
+        """Rows per second."""
+        return self.rows / self.seconds
+
+    @property
+    def cpu_per_million(self) -> float:
+        """CPU seconds for a million rows."""
+        return self.cpu / self.rows * 1e6
+
+
+class Gauge:
+    """Measures some processes from its creation on."""
+
+    def __init__(self, pids: Iterable[int]):
+        self._pids = list(pids)
+        self._cpu = self._spent()
+        self._began = time.monotonic()
+
+    def read(self, rows: int) -> Reading:
+        """What has been spent on ``rows`` so far."""
+        seconds = time.monotonic() - self._began
+        memory = max((_peak(pid) for pid in self._pids), default=0)
+        return Reading(rows, seconds, self._spent() - self._cpu, memory)
+
+    def _spent(self) -> float:
+        return sum(_cpu(pid) for pid in self._pids)
+
+
+def _cpu(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICK
+
+
+def _peak(pid: int) -> int:
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    return 0

@@ -1,0 +1,228 @@
+"""What is measured: five shapes of the job, each contender in turn, in the same run."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psycopg
+
+from bench.contenders import Contender, Liberator, Limit, Peer, go, id_in, pause, wait
+from bench.gauge import Gauge, Reading
+from bench.server import BenchServer
+from connectors.sql.statements import load
+
+#: Rows that a hand-written loader stages at once; the sink's default batch.
+BATCH = 5000
+#: Transactions per second in the latency scenario, and how many connections commit them.
+PACE, WRITERS = 500, 2
+Latencies = list[float]
+
+
+class Bench:
+    """The scenarios on one server, in one directory; ``scale`` 1.0 is the full size."""
+
+    def __init__(self, server: BenchServer, directory: Path, scale: float, rounds: int):
+        self.server, self.directory, self.scale, self.rounds = server, directory, scale, rounds
+
+    def stream(self, rows: int, per_transaction: int) -> Iterator[tuple[str, Reading]]:
+        """A backlog of ``rows`` in transactions of some size, from the moment that a contender may go."""
+        rows = int(rows * self.scale)
+        for _ in range(self.rounds):
+            for contender in (
+                Limit(self.server),
+                Peer(self.server, self.directory / "peer"),
+                Liberator(self.server, self.directory / "log"),
+            ):
+                yield contender.name, self._drain(contender, rows, per_transaction)
+
+    def _drain(self, contender: Contender, rows: int, per_transaction: int) -> Reading:
+        self.server.create("source")
+        try:
+            contender.start("source", rows)
+            pause(contender)
+            self.server.write("source", 1, rows, per_transaction)
+            gauge = go(contender)
+            wait(lambda: contender.taken() >= rows)
+            return gauge.read(rows)
+        finally:
+            contender.stop()
+
+    def snapshot(self, rows: int) -> Iterator[tuple[str, Reading]]:
+        """A table of ``rows``, from a contender's first row to its last."""
+        rows = int(rows * self.scale)
+        self.server.create("source")
+        self.server.write("source", 1, rows, 10_000)
+        for _ in range(self.rounds):
+            limit = Limit(self.server)
+            yield limit.name, self._read_table(limit, rows, lambda c=limit: self._copy(c, rows))
+            peer = Peer(self.server, self.directory / "peer")
+            yield peer.name, self._read_table(peer, rows, lambda c=peer: c.start("source", rows, True))
+            ours = Liberator(self.server, self.directory / "log", source={"snapshot": "initial"})
+            yield ours.name, self._read_table(ours, rows, lambda c=ours: c.launch("source"))
+
+    def _copy(self, limit: Limit, rows: int) -> None:
+        limit.start("source", rows, "copy")
+        limit.copy()
+
+    def _read_table(self, contender: Contender, rows: int, begin: Callable[[], None]) -> Reading:
+        try:
+            begin()
+            gauge, before = Gauge(contender.pids()), 0
+            if not isinstance(contender, Limit):
+                before = wait(contender.taken, 0.002)
+                gauge = Gauge(contender.pids())
+            wait(lambda: contender.taken() >= rows, 0.005)
+            return gauge.read(rows - before)
+        finally:
+            contender.stop()
+
+    def sink(self, rows: int) -> Iterator[tuple[str, Reading]]:
+        """``rows`` in the log, from the first that a Postgres sink shows to the last."""
+        rows = int(rows * self.scale)
+        filler = Liberator(self.server, self.directory / "filled", keep=True)
+        self._drain(filler, rows, 100)
+        with self.server.connect("source") as conn, conn.cursor().copy("copy orders to stdout") as copy:
+            lines = list(copy)
+        for _ in range(self.rounds):
+            yield "raw limit", self._merge([bytes(line) for line in lines])
+            yield "liberator", self._apply(rows)
+
+    def _merge(self, lines: list[bytes]) -> Reading:
+        """Staging copy and one merge per batch, by hand, into a table that exists."""
+        self.server.create("target")
+        statement = load("bench", "workload.sql")["merge"].encode()
+        with psycopg.connect(self.server.url("target")) as conn, conn.cursor() as cursor:
+            cursor.execute("create temporary table staged (like orders) on commit delete rows")
+            conn.commit()
+            gauge = Gauge([os.getpid()])
+            for first in range(0, len(lines), BATCH):
+                with cursor.copy("copy staged from stdin") as copy:
+                    copy.write(b"".join(lines[first : first + BATCH]))
+                cursor.execute(statement)
+                conn.commit()
+            reading = gauge.read(len(lines))
+        return Reading(reading.rows, reading.seconds, reading.cpu, 0)
+
+    def _apply(self, rows: int) -> Reading:
+        self.server.create("target", tables=False)
+        sinks = {"target": {"type": "postgres", "url": self.server.url("target"), "topics": ["*"]}}
+        ours = Liberator(self.server, self.directory / "filled", sinks=sinks, keep=True)
+        ours.launch(None)
+        try:
+            with self.server.connect("target") as conn:
+                before = wait(lambda: highest(conn), 0.005)
+                gauge = Gauge(ours.pids())
+                wait(lambda: highest(conn) >= rows)
+                return gauge.read(rows - before)
+        finally:
+            ours.stop()
+
+    def latency(self, seconds: float) -> Iterator[tuple[str, Latencies]]:
+        """From commit at the source to commit at a Postgres sink, at a steady pace; of the others until they
+        have the change: the raw limit in memory, mq-bridge in its file."""
+        rows = int(PACE * seconds * self.scale)
+        for _ in range(self.rounds):
+            times = self.directory / "times.txt"
+            yield "raw limit", self._raw_latency(rows, times)
+            yield "mq-bridge", self._peer_latency(rows)
+            yield "liberator", self._our_latency(rows)
+
+    def _raw_latency(self, rows: int, times: Path) -> Latencies:
+        limit = Limit(self.server, times)
+        self.server.create("source")
+        limit.start("source", rows)
+        try:
+            pace(self.server, rows)
+            wait(lambda: limit.says(b"written"))
+        finally:
+            limit.stop()
+        pairs = [map(int, line.split()) for line in times.read_text().splitlines()]
+        return [(arrived - committed) / 1000 for committed, arrived in pairs]
+
+    def _peer_latency(self, rows: int) -> Latencies:
+        self.server.create("source")
+        peer = Peer(self.server, self.directory / "peer")
+        peer.start("source", rows)
+        seen: dict[int, int] = {}
+        try:
+            watcher = threading.Thread(target=watch, args=(peer, rows, seen), daemon=True)
+            watcher.start()
+            pace(self.server, rows)
+            watcher.join(60)
+        finally:
+            peer.stop()
+        committed = commits(self.server, "source")
+        return [(seen[id_] - committed[id_]) / 1000 for id_ in committed if id_ in seen]
+
+    def _our_latency(self, rows: int) -> Latencies:
+        self.server.create("source")
+        self.server.create("target", tables=False)
+        sinks = {"target": {"type": "postgres", "url": self.server.url("target"), "topics": ["*"]}}
+        ours = Liberator(self.server, self.directory / "log", sinks=sinks)
+        ours.start("source", rows)
+        try:
+            pace(self.server, rows)
+            with self.server.connect("target") as conn:
+                wait(lambda: highest(conn) >= rows)
+                wait(lambda: len(commits(self.server, "target")) >= rows)
+        finally:
+            ours.stop()
+        committed, visible = commits(self.server, "source"), commits(self.server, "target")
+        return [(visible[id_] - at) / 1000 for id_, at in committed.items()]
+
+
+def highest(conn: psycopg.Connection[tuple[int]]) -> int:
+    """The newest order that the target shows; orders come in the order of their ids."""
+    try:
+        row = conn.execute("select coalesce(max(id), 0) from orders").fetchone()
+    except psycopg.errors.UndefinedTable:
+        return 0
+    return row[0] if row else 0
+
+
+def commits(server: BenchServer, database: str) -> dict[int, int]:
+    """When each order was committed, in microseconds."""
+    with server.connect(database) as conn:
+        return dict(conn.execute(load("bench", "workload.sql")["commits"].encode()).fetchall())
+
+
+def pace(server: BenchServer, rows: int) -> None:
+    """Commit ``rows`` transactions of one row at the steady pace, each durable before the next."""
+
+    def write(number: int) -> None:
+        with server.connect("source") as conn:
+            began = time.monotonic()
+            for count, id_ in enumerate(range(number + 1, rows + 1, WRITERS)):
+                due = began + (count * WRITERS + number) / PACE
+                time.sleep(max(0.0, due - time.monotonic()))
+                conn.execute(
+                    "insert into orders values (%s, %s, 'new', 1.01, 'please ring twice', true, now())",
+                    [id_, id_ % 100_000],
+                )
+
+    writers = [threading.Thread(target=write, args=(number,)) for number in range(WRITERS)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+
+
+def watch(peer: Peer, rows: int, seen: dict[int, int]) -> None:
+    """Note when each order first stands in the peer's file."""
+    at, rest = 0, b""
+    deadline = time.monotonic() + 120
+    while len(seen) < rows and time.monotonic() < deadline:
+        if peer.file.exists() and peer.file.stat().st_size > at:
+            with peer.file.open("rb") as file:
+                file.seek(at)
+                data = file.read()
+            now = int(time.time() * 1e6)
+            at += len(data)
+            *lines, rest = (rest + data).split(b"\n")
+            for line in lines:
+                seen.setdefault(id_in(line), now)
+        time.sleep(0.0005)
