@@ -2,9 +2,9 @@
 
 For each column a few lines that take its value ``v3`` from ``data`` at ``at`` and move ``at`` behind it;
 the common values take the short way through ``avro_tables``, all others through ``w3``, the careful
-function of ``avro_value``, or raise. The lines may read beyond the record, into zeros that were put behind
-it; whether the record ended where it should is looked at once, in the end. Only integers and names made
-here enter the text.
+function of ``avro_value``, or raise. A slice that would reach beyond the record is merely short: whether
+``at`` ends where the record does is looked at once, in the end. Only integers and names made here enter
+the text.
 """
 
 from __future__ import annotations
@@ -17,27 +17,29 @@ from liberator.codec import avro_tables
 from liberator.codec.avro_encoder import TEXTS
 from liberator.codec.avro_generate import Namespace, function
 from liberator.codec.avro_schema import Branch, column_branches, fixed_scale
-from liberator.codec.avro_value import union
-from liberator.event import ChangeEvent, Row
+from liberator.codec.avro_value import read_long, union
+from liberator.event import ChangeEvent, Position, Row, Transaction
 from liberator.schema import Column, Kind, LogicalType, TableSchema
-
-#: Zeros behind a record, for lines that read a few bytes too far.
-PAD = bytes(16)
 
 _TIMES = frozenset({Kind.TIMESTAMP, Kind.TIMESTAMPTZ})
 _INTEGERS = frozenset({Kind.INT16, Kind.INT32, Kind.INT64, Kind.DATE})
 
 #: Names bound in every generated function.
 _ALL: Namespace = {
-    **{name: getattr(avro_tables, name) for name in ("ONE", "TWO", "BEGIN", "END", "LENGTH")},
-    **{name: getattr(avro_tables, name) for name in ("POSITIVE", "MIDDLE", "BEHIND", "text")},
+    "ONE": avro_tables.ONE,
+    "UPPER": avro_tables.UPPER,
+    "BEHIND": avro_tables.BEHIND,
+    "FIRST": avro_tables.FIRST,
+    **{f"NEXT{place}": table for place, table in enumerate(avro_tables.NEXT)},
+    **{f"SHARE{place}": table for place, table in enumerate(avro_tables.SHARE)},
+    **{f"SIGNED{place}": table for place, table in enumerate(avro_tables.SIGNED)},
+    "text": avro_tables.text,
     "highs": avro_tables.Highs(),
-    "pairs": struct.Struct("<HH").unpack_from,
-    "pairs_end": struct.Struct("<HHI").unpack_from,
+    "long": read_long,
+    "eight": struct.Struct("<BBBBI").unpack_from,
     "double": struct.Struct("<d").unpack_from,
     "from_bytes": int.from_bytes,
     "BOOLS": (False, True),
-    "PAD": PAD,
 }
 
 
@@ -77,7 +79,7 @@ def _value_lines(type: LogicalType, i: int, start: str, names: Namespace) -> lis
     if kind in _INTEGERS:
         return _integer(i, start, skip, kind)
     if kind in _TIMES:
-        return [f"a, b, c = pairs_end(data, {start})", *_eight(i, skip), "else:", f"    {_careful(i)}"]
+        return _time(i, start, skip)
     if kind is Kind.FLOAT64:
         return [f"v{i}, = double(data, {start}); at += {skip + 8}"]
     if kind is Kind.DECIMAL and fixed_scale(type):
@@ -99,37 +101,50 @@ def _sized(i: int, start: str, skip: int, kind: Kind) -> list[str]:
 
 
 def _integer(i: int, start: str, skip: int, kind: Kind) -> list[str]:
-    lines = [
-        f"a = data[{start}]",
-        "if a < 128:",
-        f"    v{i} = ONE[a]; at += {skip + 1}",
-        "else:",
-    ]
+    lines = [f"a = data[{start}]", f"if a < 128: v{i} = ONE[a]; at += {skip + 1}"]
     if kind is Kind.INT16:
-        return [*lines, f"    {_careful(i)}"]
-    read = "a, b, c = pairs_end" if kind is Kind.INT64 else "a, b = pairs"
-    longer = [
-        f"{read}(data, {start})",
-        f"v{i} = TWO[a]",
-        f"if v{i} is not None: at += {skip + 2}",
-        "elif END[b] is not None:",
-        "    e = BEGIN[a]",
-        f"    v{i} = e + END[b] if e >= 0 else e - END[b]",
-        f"    at += LENGTH[b]{f' + {skip}' if skip else ''}",
+        return [*lines, f"else: {_careful(i)}"]
+    lines += ["elif a & 1:", f"    v{i}, at = long(data, {start})"]
+    if kind is not Kind.INT64:
+        lines += [f"    if v{i} < {-(1 << 31)}: raise ValueError"]
+    # as many bytes as can be no number out of range
+    longest = 7 if kind is Kind.INT64 else 4
+    return [*lines, "else:", *(f"    {line}" for line in _bytes(i, skip, longest, 1))]
+
+
+def _bytes(i: int, skip: int, longest: int, place: int) -> list[str]:
+    """The lines for a number that goes on with the byte at ``place``."""
+    names = "abcdefgh"
+    if place == longest:
+        return [_careful(i)] if longest < 7 else _eight(i, skip)
+    total = " + ".join(f"SHARE{k}[{names[k]}]" for k in range(place + 1))
+    longer = _bytes(i, skip, longest, place + 1)
+    return [
+        f"{names[place]} = data[at + {skip + place}]",
+        f"if {names[place]} < 128: v{i} = {total}; at += {skip + place + 1}",
+        "else:",
+        *(f"    {line}" for line in longer),
     ]
-    if kind is Kind.INT64:
-        eight = _eight(i, skip)
-        longer += ["else:", *(f"    {line}" for line in [*eight, "else:", f"    {_careful(i)}"])]
-    else:
-        longer += ["else:", f"    {_careful(i)}"]
-    return [*lines, *(f"    {line}" for line in longer)]
 
 
 def _eight(i: int, skip: int) -> list[str]:
-    """Eight bytes, not negative: what a time of these years takes."""
+    """The lines for a number of which seven bytes are known and go on."""
+    total = " + ".join(f"SHARE{k}[{name}]" for k, name in enumerate("abcdefgh"))
     return [
-        f"v{i} = highs[c] + POSITIVE[a] + MIDDLE[b]",
-        f"if v{i} < {avro_tables.FAR}: at += {skip + 8}",
+        f"h = data[at + {skip + 7}]",
+        f"if h < 128: v{i} = {total}; at += {skip + 8}",
+        f"else: {_careful(i)}",
+    ]
+
+
+def _time(i: int, start: str, skip: int) -> list[str]:
+    """Eight bytes, not negative, is what a time of these years takes. The last four of them are the same
+    for two minutes."""
+    return [
+        f"a, b, c, d, e = eight(data, {start})",
+        f"v{i} = highs[e] + FIRST[a] + NEXT1[b] + NEXT2[c] + NEXT3[d]",
+        f"if v{i} >= 0: at += {skip + 8}",
+        f"else: {_careful(i)}",
     ]
 
 
@@ -138,22 +153,63 @@ def _decimal(i: int, start: str, skip: int, type: LogicalType, names: Namespace)
     # sizes whose every number fits the precision; longer ones are checked in the careful way
     fits = [size for size in range(1, 17) if 1 << 8 * size - 1 < most]
     names[f"s{i}"] = tuple(skip + 1 + n // 2 if n % 2 == 0 and n // 2 in fits else 0 for n in range(256))
+    lines = [f"e = data[{start}]"]
+    digits = [f"data[at + {skip + 1 + k}]" for k in range(3)]
+    for size, total in (
+        (3, f"SIGNED2[{digits[0]}] + UPPER[{digits[1]}] + {digits[2]}"),
+        (2, f"SIGNED1[{digits[0]}] + {digits[1]}"),
+        (1, f"SIGNED0[{digits[0]}]"),
+    ):
+        if size in fits:
+            word = "elif" if len(lines) > 1 else "if"
+            lines.append(f"{word} e == {2 * size}: v{i} = {total}; at += {skip + 1 + size}")
+    if not fits:
+        return [_careful(i)]
     return [
-        f"e = s{i}[data[{start}]]",
-        "if e:",
-        f"    e += at; v{i} = from_bytes(data[at + {skip + 1}:e], 'big', signed=True); at = e",
+        *lines,
+        f"elif s{i}[e]:",
+        f"    e = at + s{i}[e]",
+        f"    v{i} = from_bytes(data[at + {skip + 1}:e], 'big', signed=True); at = e",
         "else:",
         f"    {_careful(i)}",
     ]
 
 
 def compile_row(schema: TableSchema) -> Callable[[bytes, int], tuple[Row, int]]:
-    """A function from padded data and an offset to the row there and the offset behind it; it raises
+    """A function from data and an offset to the row there and the offset behind it; it raises
     anything at all for what it does not know."""
     names = dict(_ALL)
     lines = [line for i, c in enumerate(schema.columns) for line in column_lines(c, i, names)]
     values = "".join(f"v{i}, " for i in range(len(schema.columns)))
     return function("row data, at", [*lines, f"return ({values}), at"], names, {})
+
+
+def compile_head(schema: TableSchema) -> Callable[[bytes, bytes], tuple[int, Transaction]]:
+    """A function that reads what stands between the frame and the ordinals: from data, and what is to be
+    found before the transaction's own fields, to the offset behind and the transaction.
+
+    ``schema`` is that of ``avro_schema.shared_part``. Raises anything for what it does not expect.
+    """
+    names = {**_ALL, "new": object.__new__, "new_tuple": tuple.__new__}
+    names |= {"Transaction": Transaction, "Position": Position}
+    columns = list(enumerate(schema.columns))
+    last = len(columns) - 1
+    body = [
+        "if not data.startswith(known, 5): raise ValueError",
+        "at = 5 + len(known)",
+        # ts_ms says nothing that ts_us does not say
+        "while data[at] > 127: at += 1",
+        "at += 1",
+        *(line for i, c in columns[2:] for line in column_lines(c, i, names)),
+        "if at > len(data): raise ValueError",
+        "transaction = new(Transaction)",
+        f"transaction.id = v{last}",
+        "transaction.position = new_tuple(Position, (v3, v4, 0))",
+        "transaction.timestamp = v2",
+        f"transaction.origin = ({''.join(f'v{i}, ' for i in range(5, last))})",
+        "return at, transaction",
+    ]
+    return function("head data, known", body, names, {})
 
 
 def compile_run(schema: TableSchema, rest: int, needs: Namespace) -> Callable[..., Any]:
@@ -162,37 +218,54 @@ def compile_run(schema: TableSchema, rest: int, needs: Namespace) -> Callable[..
     ``rest`` is the number of bytes between the two ordinals and the row of a plain create, update or
     read; ``needs`` what the function needs of its reader: see ``avro_read.ChangeReader``.
     """
-    names = {**_ALL, **needs, "schema": schema, "ChangeEvent": ChangeEvent}
+    names = {**_ALL, **needs, "schema": schema, "ChangeEvent": ChangeEvent, "new": object.__new__}
     lines = [line for i, c in enumerate(schema.columns) for line in column_lines(c, i, names)]
     values = "".join(f"v{i}, " for i in range(len(schema.columns)))
     body = [
-        "head = None",
-        "for topic, key, value, headers in items:",
-        "    if value is None:",
+        "head, transaction, phase, start, size = saved",
+        "for topic, key, data, headers in items:",
+        "    if data is None:",
         "        if headers or key is None:",
-        "            return topic, key, value, headers",
+        "            return topic, key, data, headers",
         "        continue",
-        "    if head is None or not value.startswith(head):",
-        "        if not value.startswith(frame):",
-        "            return topic, key, value, headers",
-        "        head, transaction, phase = read_head(value)",
+        "    if not data.startswith(head):",
+        "        if not data.startswith(frame):",
+        "            return topic, key, data, headers",
+        "        head, transaction, phase = read_head(data)",
         "        start = len(head)",
-        "    data = value + PAD",
+        "        saved[:] = head, transaction, phase, start, size",
         "    try:",
-        "        n = start",
-        "        while data[n] > 127: n += 1",
-        "        n += 1",
-        "        while data[n] > 127: n += 1",
-        f"        at = n + {rest + 1}",
-        "        ordinal, table_ordinal, operation = middles[data[start:at]]",
+        # The ordinals take as many bytes as those of the event before, mostly.
+        "        at = start + size",
+        "        middle = known(data[start:at])",
+        "        if middle is None:",
+        "            at = start",
+        "            while data[at] > 127: at += 1",
+        "            at += 1",
+        "            while data[at] > 127: at += 1",
+        f"            at += {rest + 1}",
+        "            size = at - start",
+        "            middle = middles[data[start:at]]",
+        "        ordinal, table_ordinal, operation = middle",
         *(f"        {line}" for line in lines),
-        "        if at != len(value):",
+        "        if at != len(data):",
         "            raise ValueError",
         "    except Exception:",
-        "        append(read(topic, value))",
+        "        append(read(topic, data))",
         "        continue",
-        f"    append(ChangeEvent(operation, topic, schema, None, ({values}), transaction, ordinal, "
-        "table_ordinal, phase, None))",
+        # Filled by hand: calling the class takes half as long again.
+        "    event = new(ChangeEvent)",
+        "    event.operation = operation",
+        "    event.topic = topic",
+        "    event.schema = schema",
+        "    event.before = None",
+        f"    event.after = ({values})",
+        "    event.transaction = transaction",
+        "    event.ordinal = ordinal",
+        "    event.table_ordinal = table_ordinal",
+        "    event.phase = phase",
+        "    event.moved = None",
+        "    append(event)",
         "return None",
     ]
     return function("run items, append", body, names, {})

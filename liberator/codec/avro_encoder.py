@@ -17,7 +17,7 @@ from liberator.codec import avro_tables
 from liberator.codec.avro_generate import Namespace, function
 from liberator.codec.avro_schema import column_branches, fixed_scale
 from liberator.codec.avro_value import union, write_long
-from liberator.event import ChangeEvent, Operation, Row
+from liberator.event import ChangeEvent, Operation, Phase, Row, Transaction
 from liberator.schema import Column, Kind, LogicalType, TableSchema
 
 #: Kinds written as text; those whose columns often repeat themselves come first.
@@ -188,6 +188,56 @@ def compile_row(schema: TableSchema) -> Callable[[Row], bytes]:
     return function("row values", body, table.names, table.state)
 
 
+def compile_shared(schema: TableSchema, phases: dict[str, bytes]) -> Callable[[Transaction, Phase], bytes]:
+    """A function from a transaction and a phase to the part of a value that their events share.
+
+    ``schema`` is that of ``avro_schema.shared_part``; ``phases`` has a phase's bytes by its name. Raises
+    anything at all for a transaction that does not fit. These numbers grow in small steps, so they are
+    written by way of ``avro_tables.near``.
+    """
+    names: Namespace = {"join": b"".join, **phases}
+    names |= {"near": avro_tables.near, "near_n": avro_tables.near_n}
+    names |= {f"{name}_": Phase[name] for name in phases}
+    made = [_step(column, i, names) for i, column in enumerate(schema.columns)]
+    made[0] = Lines(
+        [f"p0 = {' else '.join(f'{name} if phase is {name}_' for name in phases)} else None"], ["p0"]
+    )
+    last = len(made) - 1
+    own = "".join(f"v{i}, " for i in range(5, last))
+    body = [
+        "v3, v4, minor = transaction.position",
+        "if minor: raise ValueError",
+        f"({own}) = transaction.origin",
+        "v2 = transaction.timestamp",
+        "v1 = v2 // 1000",
+        f"v{last} = transaction.id",
+        *(line for column in made for line in column.lines),
+        f"return join(({''.join(f'{part}, ' for column in made for part in column.parts)}))",
+    ]
+    first: dict[str, Any] = {"b": avro_tables.NOWHERE, "c": b"", "t": ()}
+    state = {name: first[name[0]] for column in made for name in column.state}
+    return function("shared transaction, phase", body, names, state)
+
+
+def _step(column: Column, i: int, names: Namespace) -> Lines:
+    """The lines for a value of the shared part: a text, or a number near the last one."""
+    order = column_branches(column)
+    prefix = write_long(order.index("value")) if len(order) > 1 else b""
+    if column.type.kind in TEXTS:
+        out = _sized(i, prefix, f"v{i}.encode()", names)
+    else:
+        lines = [
+            f"h = v{i} - b{i}",
+            f"if 0 <= h < {avro_tables.SMALL}: p{i} = t{i}[h]; q{i} = c{i}",
+            f"else: b{i}, c{i}, t{i}, p{i}, q{i} = {'near_n' if prefix else 'near'}(v{i})",
+        ]
+        out = Lines(lines, [f"p{i}", f"q{i}"], [f"b{i}", f"c{i}", f"t{i}"])
+    if "null" in order:
+        nothing = f"p{i} = {write_long(order.index('null'))!r}; q{i} = b''"
+        out.lines = [f"if v{i} is None: {nothing}", "else:", *(f"    {line}" for line in out.lines)]
+    return out
+
+
 def compile_run(
     schema: TableSchema, repeating: frozenset[int], names: Namespace
 ) -> tuple[Callable[..., ChangeEvent | None], dict[int, avro_tables.Texts]]:
@@ -201,6 +251,7 @@ def compile_run(
         "keys = records.keys.append",
         "values = records.values.append",
         "transaction = phase = None",
+        "prefix = frame + shared.now + place",
         "for event in events:",
         "    if event.schema is not schema or (event.topic is not topic and event.topic != topic):",
         "        return event",

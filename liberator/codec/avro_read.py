@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from liberator.codec.avro_decoder import PAD, compile_row, compile_run
-from liberator.codec.avro_schema import column_branches, names
-from liberator.codec.avro_value import Read, read_blocks, read_bytes, read_long, read_text, union, write_text
+from liberator.codec.avro_decoder import compile_head, compile_row, compile_run
+from liberator.codec.avro_schema import column_branches, names, shared_part
+from liberator.codec.avro_value import Read, read_blocks, read_long, read_text, union, write_text
 from liberator.codec.envelope import OPERATIONS, PHASES, Append, Item, frame, with_absent
 from liberator.errors import DecodeError
 from liberator.event import ChangeEvent, Operation, Phase, Position, Row, Transaction
@@ -28,7 +28,7 @@ class AvroRowReader:
         self._read: list[Read] = [union(c.type, column_branches(c))[1] for c in schema.columns]
 
     def row(self, data: bytes, at: int) -> tuple[Row, int]:
-        """The row at an offset of padded data, and the offset behind it. Raises DecodeError."""
+        """The row at an offset, and the offset behind it. Raises DecodeError."""
         try:
             return self._fast(data, at)
         except Exception:
@@ -47,12 +47,12 @@ class AvroRowReader:
 
     def parsed_row(self, value: bytes) -> Row:
         """The row that is a record's value. Raises DecodeError."""
-        row, at = self.row(value + PAD, 5)
+        row, at = self.row(value, 5)
         return _whole(row, at, value)
 
     def parsed_key(self, key: bytes) -> Row:
         """The values of the key columns that are a record's key. Raises DecodeError."""
-        values, at = self.key(key + PAD, 5)
+        values, at = self.key(key, 5)
         return _whole(values, at, key)
 
 
@@ -82,86 +82,66 @@ class Middles(dict[bytes, tuple[int, int, Operation]]):
         return made
 
 
-class Transactions:
-    """The transaction that the records of several tables share, read once."""
-
-    def __init__(self) -> None:
-        self.data: bytes | None = None
-        self.origin: tuple[tuple[str, str], ...] = ()
-        self.transaction: tuple[Transaction, Phase] | None = None
-
-
 class ChangeReader:
     """Reads the values of one registered schema in the envelope ``change``."""
 
-    def __init__(
-        self,
-        number: int,
-        schema: TableSchema,
-        origin: tuple[tuple[str, str], ...],
-        transactions: Transactions,
-    ):
+    def __init__(self, number: int, schema: TableSchema, origin: tuple[tuple[str, str], ...]):
         self.schema = schema
-        self._transactions = transactions
         self._rows = AvroRowReader(schema)
-        self._origin: list[Read] = [read_long if kind == "long" else read_text for _, kind in origin]
+        self._shared = shared_part(origin)
+        self._shared_read = [union(c.type, column_branches(c))[1] for c in self._shared.columns]
+        self._fast_head = compile_head(self._shared)
+        self._known, self._phase = b"", Phase.STREAM
         unmoved = b"\0" if schema.key else b""
         plain = (Operation.CREATE, Operation.UPDATE, Operation.READ)
         rests = {write_text(op.value) + b"\0\0" + unmoved + b"\0\2": op for op in plain}
-        self._run = compile_run(
-            schema,
-            len(min(rests)),
-            {
-                "frame": frame(number),
-                "read_head": self._read_head,
-                "read": self.read,
-                "middles": Middles(rests),
-            },
-        )
+        middles = Middles(rests)
+        needs = {"frame": frame(number), "read_head": self._read_head, "read": self.read}
+        # what the runs hand on: the last record's head, what it says, its length, that of the middle
+        needs |= {"saved": [b"\xff", None, None, 0, 0], "middles": middles, "known": middles.get}
+        self._run = compile_run(schema, len(min(rests)), needs)
 
     def run(self, items: Iterator[Item], append: Append) -> Item | None:
         """See :class:`liberator.codec.decoder.Reader`."""
         item: Item | None = self._run(items, append)
         return item
 
-    def _read_head(self, value: bytes) -> tuple[bytes, Transaction, Phase]:
+    def _read_head(self, data: bytes) -> tuple[bytes, Transaction, Phase]:
         """Everything up to the transaction's id, as bytes and as what it says."""
-        transaction, phase, at = self._head(value)
-        return value[:at], transaction, phase
+        try:
+            at, transaction = self._fast_head(data, self._known)
+        except Exception:
+            at, transaction, self._phase = self._head(data)
+        return data[:at], transaction, self._phase
 
-    def _head(self, data: bytes) -> tuple[Transaction, Phase, int]:
-        at = 5
+    def _head(self, data: bytes) -> tuple[int, Transaction, Phase]:
+        _, at = read_long(data, 5)
         for _ in range(6):  # version, connector, name, db, schema, table
-            _, at = read_bytes(data, at)
-        phase, at = read_text(data, at)
-        _, at = read_long(data, at)
-        stamp, at = read_long(data, at)
-        epoch, at = read_long(data, at)
-        major, at = read_long(data, at)
-        origin: list[int | str | None] = []
-        for read in self._origin:
-            value, at = _optional(data, at, read)
-            origin.append(value)
-        _, at = read_long(data, at)
-        id_, at = read_text(data, at)
-        if phase not in PHASES:
+            _, at = read_text(data, at)
+        name, at = read_text(data, at)
+        if name not in PHASES:
             raise DecodeError("a record has a phase that does not exist")
-        return Transaction(id_, Position(epoch, major), stamp, tuple(origin)), PHASES[phase], at
+        self._known, self._phase = data[5:at], PHASES[name]
+        row = []
+        for read in self._shared_read[1:]:
+            value, at = read(data, at)
+            row.append(value)
+        _, stamp, epoch, major, *origin, id_ = row
+        return at, Transaction(id_, Position(epoch, major), stamp, tuple(origin)), PHASES[name]
 
     def read(self, topic: str, value: bytes) -> ChangeEvent:
         """The event in ``value``, which begins with the frame, the careful way. Raises DecodeError."""
-        transaction, phase, at = self._head(value)
-        data = value + PAD
-        ordinal, at = read_long(data, at)
-        table_ordinal, at = read_long(data, at)
-        op, at = read_text(data, at)
-        missing, at = read_blocks(data, at, read_text)
-        missing_before, at = read_blocks(data, at, read_text)
+        at, transaction, phase = self._head(value)
+        ordinal, at = read_long(value, at)
+        table_ordinal, at = read_long(value, at)
+        op, at = read_text(value, at)
+        missing, at = read_blocks(value, at, read_text)
+        missing_before, at = read_blocks(value, at, read_text)
         moved = None
         if self.schema.key:
-            moved, at = _optional(data, at, self._rows.key)
-        before, at = _optional(data, at, self._rows.row)
-        after, at = _optional(data, at, self._rows.row)
+            moved, at = _optional(value, at, self._rows.key)
+        before, at = _optional(value, at, self._rows.row)
+        after, at = _optional(value, at, self._rows.row)
         if at != len(value):
             raise DecodeError("a record does not end where its schema says")
         if op not in OPERATIONS:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from liberator.codec import EnvelopeName, Producer
@@ -193,14 +194,14 @@ def row_schema(table: TableSchema, topic: str, defined: set[str]) -> dict[str, A
 def change_schema(table: TableSchema, topic: str, producer: Producer) -> dict[str, Any]:
     """The schema of a value in the envelope ``change``.
 
-    What is equal for all events of a transaction stands first and together: an encoder writes it, and a
-    decoder recognises it, in one piece.
+    What is equal for all events of a batch, of a table and of a transaction stands first, in this order:
+    an encoder writes it, and a decoder recognises it, in one piece.
     """
     defined: set[str] = set()
     space = namespace(topic)
     fields: list[dict[str, Any]] = [
-        {"name": "source", "type": _source_record(space, producer)},
         {"name": "ts_ms", "type": "long"},
+        {"name": "source", "type": _source_record(space, producer)},
         {
             "name": "transaction",
             "type": {
@@ -258,6 +259,15 @@ def _source_record(space: str, producer: Producer) -> dict[str, Any]:
         known.add(name)
         fields.append({"name": name, "type": ["null", type_], "default": None})
     return {"type": "record", "name": f"{space}.Source", "fields": fields}
+
+
+def shared_part(origin_fields: Sequence[tuple[str, str]]) -> TableSchema:
+    """The part of a value that the events of a transaction share, as if it were a table: the last fields
+    of ``source``, and the transaction's id."""
+    kinds = {"string": LogicalType(Kind.STRING), "long": LogicalType(Kind.INT64)}
+    own = [Column(name, kinds[kind]) for name, kind in origin_fields]
+    fixed = [Column(name, kinds[kind], nullable=False, key=0) for name, kind in SOURCE_FIELDS[6:]]
+    return TableSchema("", "", "", "", (*fixed, *own, Column("transaction.id", kinds["string"], False, 0)))
 
 
 def entity_schema(table: TableSchema, topic: str) -> dict[str, Any]:

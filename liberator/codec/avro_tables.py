@@ -5,8 +5,8 @@ bits are the first two bytes of its zigzag varint, the next 14 bits the two afte
 one column tend to lie close together (times, LSNs, generated keys): what is above their lower 27 bits is
 looked up once for a *window* of 2^27 numbers.
 
-Reading. Two bytes are taken at a time, as one 16-bit index (its low byte comes first); an entry that makes
-no sense at its place is None, or FAR, which no sum with it can hide.
+Reading. A number that is not negative is the sum of what its bytes say, each looked up in a small table of
+its place: small, because tables that the processor cannot keep near cost more than they save.
 """
 
 from __future__ import annotations
@@ -123,6 +123,26 @@ def window(value: int, first: tuple[bytes, ...]) -> tuple[int, bytes, bytes, byt
     return high << 27, end, first[low & 8191], M[low >> 13], end
 
 
+def near(value: int) -> tuple[int, bytes, tuple[bytes, ...], bytes, bytes]:
+    """A window of only 2^13 numbers around ``value``, for what grows in small steps, and the parts of
+    ``value``: (base, end, table, first part, second part).
+
+    Any number v of the window is ``table[v - base] + end``.
+    """
+    if 0 <= value < SMALL:
+        return 0, b"", Z, Z[value], b""
+    if SMALL <= value < 1 << 63:
+        end = _unsigned(value >> 13)
+        return value & -SMALL, end, L, L[value & SMALL - 1], end
+    return NOWHERE, b"", Z, write_long(value), b""
+
+
+def near_n(value: int) -> tuple[int, bytes, tuple[bytes, ...], bytes, bytes]:
+    """The same behind the branch "value" of a nullable union."""
+    base, end, table, first, second = near(value)
+    return base, end, ZN if table is Z else LN, b"\2" + first, second
+
+
 def number(value: int) -> bytes:
     """Any 64-bit number, with few steps for the common."""
     if 0 <= value < SMALL:
@@ -135,53 +155,29 @@ def number(value: int) -> bytes:
     return write_long(value)
 
 
-#: Added to anything, this is more than any number of 64 bits.
-FAR = 1 << 80
-
-
-def _zigzag(value: int) -> int:
-    return (value >> 1) ^ -(value & 1)
-
-
 #: A number of one byte.
-ONE = tuple(_zigzag(i) for i in range(128))
-_ends = [[None if high > 127 else low & 127 | high << 7 for low in range(256)] for high in range(256)]
-_goes_on = [[low > 127 and high > 127 for low in range(256)] for high in range(256)]
-#: A number of two bytes; None where it goes on.
-TWO = tuple(None if v is None else _zigzag(v) for row in _ends for v in row)
-#: The first two bytes of a longer number: its share, and with that the sign of all that follows.
-BEGIN = tuple(
-    _zigzag(low & 127 | (high & 127) << 7) if _goes_on[high][low] else None
-    for high in range(256)
-    for low in range(256)
-)
-#: Two bytes that end a number of three or four, as 13 bits up; None where it goes on.
-END = tuple(
-    (low if low < 128 else low & 127 | high << 7) << 13 if low < 128 or high < 128 else None
-    for high in range(256)
-    for low in range(256)
-)
-#: How many bytes they are with the two before them.
-LENGTH = tuple(3 if low < 128 else 4 for _ in range(256) for low in range(256))
-#: The same as BEGIN, for numbers that are not negative; and the two bytes after them; else FAR.
-POSITIVE = tuple(FAR if v is None or v < 0 else v for v in BEGIN)
-MIDDLE = tuple(
-    (low & 127 | (high & 127) << 7) << 13 if _goes_on[high][low] else FAR
-    for high in range(256)
-    for low in range(256)
-)
+ONE = tuple((i >> 1) ^ -(i & 1) for i in range(128))
+#: By place: the share of a byte in a number that is even before it is halved (not negative).
+SHARE = tuple(tuple((i & 127) << 7 * place >> 1 for i in range(256)) for place in range(8))
+#: Taken from anything, this leaves less than any number of 64 bits, whatever is added.
+NONSENSE = -1 << 80
+#: The same for numbers of eight bytes: NONSENSE for a byte that cannot stand there.
+FIRST = tuple(share if i > 127 and not i & 1 else NONSENSE for i, share in enumerate(SHARE[0]))
+NEXT = tuple(tuple(s if i > 127 else NONSENSE for i, s in enumerate(table)) for table in SHARE[:4])
+#: The share of the highest byte of a decimal of two or three bytes, and of the one below it.
+SIGNED = tuple(tuple((i - 256 if i > 127 else i) << 8 * place for i in range(256)) for place in range(3))
+UPPER = tuple(i << 8 for i in range(256))
 #: The offset behind a text or bytes of up to 63 bytes, from its branch byte on, by its length byte; else 0.
 BEHIND = tuple(i // 2 + 2 if i < 128 and not i & 1 else 0 for i in range(256))
-del _ends, _goes_on
 
 
 class Highs(dict[int, int]):
-    """The last four bytes of a number of eight: its share. What is no such end is FAR."""
+    """The last four bytes of a number of eight, as one int: its share; NONSENSE for what is no such end."""
 
     def __missing__(self, end: int) -> int:
         a, b, c, d = end.to_bytes(4, "little")
         if a < 128 or b < 128 or c < 128 or d > 127:
-            return FAR
+            return NONSENSE
         if len(self) > 10_000:
             self.clear()
         made = self[end] = (a & 127 | (b & 127) << 7 | (c & 127) << 14 | d << 21) << 27

@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from liberator.codec import Producer
-from liberator.codec.avro_encoder import REPEATING, compile_row, compile_run
+from liberator.codec.avro_encoder import REPEATING, compile_row, compile_run, compile_shared
 from liberator.codec.avro_generate import Namespace
-from liberator.codec.avro_schema import column_branches, names
+from liberator.codec.avro_schema import column_branches, names, shared_part
 from liberator.codec.avro_tables import Ordinals
 from liberator.codec.avro_value import Write, union, write_long, write_text
 from liberator.codec.envelope import Misfit, absent, check_transaction, frame, keyless_move, wrong
@@ -28,42 +28,46 @@ REMEMBERED = 1000
 
 
 class Shared:
-    """The part of a ``change`` value that the events of a transaction share, made once for each."""
+    """What all events of a batch share (``now``), of a producer (``constant``) and, called with a
+    transaction and a phase, what the events of these share."""
 
     def __init__(self, producer: Producer):
         self._producer = producer
-        self._now = b""
+        self._fields = shared_part(producer.origin_fields)
+        self._fast = compile_shared(self._fields, {phase.name: write_text(phase.value) for phase in Phase})
         self._transaction: Transaction | None = None
         self._phase: Phase | None = None
         self._data = b""
+        self.now = b""
         self.constant = b"".join(map(write_text, (producer.version, producer.connector, producer.name)))
 
     def start(self, now: int) -> None:
         """A new batch, encoded ``now`` (milliseconds since 1970)."""
-        self._now = write_long(now)
-        self._transaction = None
+        self.now = write_long(now)
 
     def __call__(self, transaction: Transaction, phase: Phase) -> bytes:
-        if transaction is not self._transaction or phase is not self._phase:
-            self._data = self._made(transaction, phase)
-            self._transaction, self._phase = transaction, phase
-        return self._data
+        if transaction is self._transaction and phase is self._phase:
+            return self._data
+        try:
+            made = self._fast(transaction, phase)
+        except Exception:
+            made = self._careful(transaction, phase)
+        self._data, self._transaction, self._phase = made, transaction, phase
+        return made
 
-    def _made(self, transaction: Transaction, phase: Phase) -> bytes:
-        fields = self._producer.origin_fields
-        check_transaction(transaction, len(fields), self._producer.name)
+    def _careful(self, transaction: Transaction, phase: Phase) -> bytes:
+        name = self._producer.name
+        check_transaction(transaction, len(self._producer.origin_fields), name)
         epoch, major, _ = transaction.position
         stamp = transaction.timestamp
-        try:
-            parts = [write_text(phase.value), *map(write_long, (stamp // 1000, stamp, epoch, major))]
-            for (_, kind), value in zip(fields, transaction.origin, strict=True):
-                write: Write = write_long if kind == "long" else write_text
-                parts.append(b"\0" if value is None else b"\2" + write(value))
-            return b"".join((*parts, self._now, write_text(transaction.id)))
-        except (Misfit, TypeError):
-            raise SchemaError(
-                f"source {self._producer.name} gave a transaction that does not fit its envelope"
-            ) from None
+        row = (phase.value, stamp // 1000, stamp, epoch, major, *transaction.origin, transaction.id)
+        parts = []
+        for column, value in zip(self._fields.columns, row, strict=True):
+            try:
+                parts.append(union(column.type, column_branches(column))[0](value))
+            except Misfit as exc:
+                raise SchemaError(f"source {name} gave a transaction whose {column.name} {exc}") from None
+        return b"".join(parts)
 
 
 class AvroRows:
@@ -141,7 +145,8 @@ class ChangeWriter:
         rest = {op: write_text(op.value) + b"\0\0" + unmoved + b"\0\2" for op in Operation}
         self._names: Namespace = {
             "topic": topic,
-            "prefix": rows.value_frame + shared.constant + b"".join(place),
+            "frame": rows.value_frame,
+            "place": shared.constant + b"".join(place),
             "shared": shared,
             "key_frame": rows.key_frame,
             "ordinals_c": Ordinals(rest[Operation.CREATE]),

@@ -11,7 +11,7 @@ from itertools import chain
 from typing import Protocol
 
 from liberator.codec import avro_schema, json_schema
-from liberator.codec.avro_read import AvroRowReader, ChangeReader, Transactions
+from liberator.codec.avro_read import AvroRowReader, ChangeReader
 from liberator.codec.entity import EntityReader
 from liberator.codec.envelope import Append, Item, frame, read_headers
 from liberator.codec.json import JsonChangeReader, JsonRows
@@ -38,7 +38,6 @@ class RecordDecoder:
 
     def __init__(self, registry: Registry):
         self._registry = registry
-        self._transactions = Transactions()
         self._readers: dict[bytes, Reader] = {}
 
     def decode(self, records: Records) -> list[ChangeEvent]:
@@ -82,7 +81,7 @@ class RecordDecoder:
             if envelope == "entity":
                 made = EntityReader(number, AvroRowReader(table))
             else:
-                made = ChangeReader(number, table, origin, self._transactions)
+                made = ChangeReader(number, table, origin)
         else:
             envelope, table, origin = json_schema.understand(schema.text)
             if envelope == "entity":
