@@ -6,7 +6,7 @@ It is redrawn when a worker reports, about once a second; lines about what happe
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, RenderableType
@@ -30,7 +30,8 @@ _COLORS = {"failed": "red", "waiting": "yellow", "retrying": "yellow", "snapshot
 class Live:
     """A context manager; :meth:`tell` takes the supervisor's events."""
 
-    def __init__(self, console: Console | None = None) -> None:
+    def __init__(self, console: Console | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._console = console or Console(stderr=True, highlight=False)
         self._display = Display(console=self._console, auto_refresh=False, transient=False)
         self._lines = Lines(periodic=False, write=lambda text: self._console.print(Text.from_ansi(text)))
@@ -51,7 +52,7 @@ class Live:
         if event.worker != "upkeep":
             if event.kind == "status":
                 self._statuses[event.worker] = event.status
-                self._speeds.setdefault(event.worker, Speed()).note(snapshot_size(event.status)[0])
+                self._speeds.setdefault(event.worker, Speed(self._clock)).note(snapshot_size(event.status)[0])
             phase = event.status.get("phase", "") if event.kind == "status" else event.kind
             self._phases[event.worker] = _WORDS.get(phase, phase)
         self._display.update(self._table(), refresh=True)

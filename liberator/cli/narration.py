@@ -56,9 +56,14 @@ class Lines:
     now and then too, and not only when it changes."""
 
     def __init__(
-        self, quiet: bool = False, periodic: bool = True, write: Callable[[str], None] | None = None
+        self,
+        quiet: bool = False,
+        periodic: bool = True,
+        write: Callable[[str], None] | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ):
         self._quiet = quiet
+        self._clock = clock
         self._periodic = periodic
         self._write = write or (lambda text: click.echo(text, err=True))
         self._told: dict[str, tuple[str, float, int]] = {}
@@ -87,9 +92,9 @@ class Lines:
     def _progress(self, worker: str, status: Mapping[str, Any]) -> None:
         phase = status.get("phase", "")
         total = status.get("events", 0)
-        now = time.monotonic()
+        now = self._clock()
         before, said, count = self._told.get(worker, ("", now, 0))
-        speed = self._speeds.setdefault(worker, Speed())
+        speed = self._speeds.setdefault(worker, Speed(self._clock))
         rows, estimate = snapshot_size(status)
         speed.note(rows)
         self._totals[worker] = total
@@ -112,15 +117,15 @@ class Lines:
 
     def _calm(self, worker: str, text: str) -> None:
         if not self._quiet and worker != "upkeep":
-            self._write(f"{_clock()} {spell(worker)}: {text}")
+            self._write(f"{_now()} {spell(worker)}: {text}")
 
     def _trouble(self, event: Event, what: str, color: str) -> None:
         who = spell(event.worker)
         text = f"{what}: {event.message.removeprefix(f'{who}: ')}"
         styled = click.style(text, fg=color) if "NO_COLOR" not in os.environ else text
-        self._write(f"{_clock()} {who}: {styled}")
+        self._write(f"{_now()} {who}: {styled}")
         if event.hint:
-            self._write(f"{_clock()} {who}: hint: {event.hint}")
+            self._write(f"{_now()} {who}: hint: {event.hint}")
 
 
 class Speed:
@@ -168,5 +173,5 @@ def spell(worker: str) -> str:
     return worker.replace(":", " ")
 
 
-def _clock() -> str:
+def _now() -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S")

@@ -121,10 +121,10 @@ class Printer:
     """Records of one log as plain data."""
 
     def __init__(self, registry: Registry):
-        from liberator.codec import decoder
+        from liberator.codec.decoder import RecordDecoder
         from liberator.codec.tombstone import TombstoneKeys
 
-        self._decoder = decoder(registry)
+        self._decoder = RecordDecoder(registry)
         self._tombstones = TombstoneKeys(registry)
 
     def plain(self, records: Records) -> dict[str, Any]:
