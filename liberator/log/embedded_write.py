@@ -49,7 +49,8 @@ class Writing:
             for number, tally in zip(ids, batch.tallies, strict=True)
         ]
         connection.executemany(_COUNT, counts)
-        spans = {(number, span) for number in ids for span in (base // SPAN, (self.next - 1) // SPAN)}
+        # where a batch begins is enough: readers come from before it
+        spans = {(number, base // SPAN) for number in ids}
         if fresh := spans - known_spans - self.spans:
             connection.executemany("insert or ignore into spans values (?, ?)", fresh)
             self.spans |= fresh

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import sqlite3
 import threading
@@ -12,11 +13,11 @@ import pytest
 from pydantic import ValidationError
 
 from liberator.errors import LogError
-from liberator.log import Cursor, Records
+from liberator.log import Cursor, Records, embedded_read
 from liberator.log import storage as storage_
 from liberator.log.embedded import EmbeddedLog, EmbeddedOptions
 from liberator.log.storage import Storage
-from liberator.testing.log_records import joined, numbers, read_all, records, state
+from liberator.testing.log_records import joined, numbers, read_all, record, records, state
 
 
 @pytest.fixture
@@ -266,32 +267,25 @@ def test_a_writer_that_never_ends_is_an_error_after_a_while(path):
     other.close()
 
 
-def test_a_writer_without_pause_does_not_keep_others_out(path):
-    storage = Storage(path, create=True)
-    stop = threading.Event()
+def test_writers_without_pause_take_turns(path):
+    EmbeddedLog(path).close()
+    order = []
+    start = threading.Barrier(3)
 
-    def hog():
+    def write(name):
         mine = Storage(path, create=False)
-        while not stop.is_set():
-            with mine.write("hog") as connection:
-                connection.execute("update log set bytes = bytes + 1")
+        start.wait()
+        for _ in range(30):
+            with mine.write("take turns"):
+                order.append(name)
                 time.sleep(0.005)
         mine.close()
 
-    thread = threading.Thread(target=hog)
-    thread.start()
-    try:
-        waits = []
-        for _ in range(40):
-            started = time.monotonic()
-            with storage.write("get in between"):
-                waits.append(time.monotonic() - started)
-        assert sorted(waits)[20] < 0.02
-        assert max(waits) < 1
-    finally:
-        stop.set()
-        thread.join()
-        storage.close()
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(write, "abc"))
+    together = order[:45]  # towards the end, some have finished
+    assert max(len(list(run)) for _, run in itertools.groupby(together)) <= 3
+    assert {name: together.count(name) >= 8 for name in "abc"} == {"a": True, "b": True, "c": True}
 
 
 def test_the_write_ahead_file_stays_small_while_there_is_always_a_reader(path, monkeypatch):
@@ -325,3 +319,36 @@ def test_the_write_ahead_file_stays_small_while_there_is_always_a_reader(path, m
         stop.set()
         for reader in readers:
             reader.join()
+
+
+def test_long_stretches_of_other_topics_are_passed_over_and_nothing_else(path, monkeypatch):
+    monkeypatch.setattr(embedded_read, "MANY_PASSED", 2)
+    with EmbeddedLog(path) as log:
+        where = []
+        for n in range(70):
+            filler = Records(["filler"] * 3000, [None] * 3000, [b"v0"] * 3000, [()] * 3000, [0] * 3000)
+            # this batch lies across the border of a span, with the wanted record behind it
+            if n in (21, 43):
+                filler.add(record(n, "wanted"))
+            where.append(log.append("shop", filler, state(n)))
+        spans = {
+            (where[n] - 3001) // embedded_read.SPAN != (where[n] - 1) // embedded_read.SPAN for n in (21, 43)
+        }
+        assert spans == {True}
+        slices = read_all(log, topics=lambda topic: topic == "wanted")
+        assert numbers(joined(slices)) == [21, 43]
+        assert slices[-1].cursor == log.end()
+
+
+def test_a_reader_of_a_rare_topic_does_not_look_at_every_batch(path, monkeypatch):
+    monkeypatch.setattr(embedded_read, "MANY_PASSED", 2)
+    with EmbeddedLog(path) as log:
+        log.append("shop", records(1, topic="rare"), state(1))
+        filler = Records(["filler"] * 5000, [None] * 5000, [b"v0"] * 5000, [()] * 5000, [0] * 5000)
+        for n in range(60):
+            log.append("shop", filler, state(n))
+        looked = []
+        log._storage.connection.set_trace_callback(looked.append)
+        assert numbers(joined(read_all(log, topics=lambda topic: topic == "rare"))) == [1]
+        assert not [statement for statement in looked if statement.startswith("select data")][1:]
+        log._storage.connection.set_trace_callback(None)

@@ -300,6 +300,17 @@ class TestCompaction:
         assert numbers(joined(read_all(log, cursors[-1]))) == []
         assert log.begin().offsets == {"": 0}
 
+    def test_a_reader_reaches_the_end_although_the_newest_records_are_gone(self, log, clock):
+        log.append("shop", records(1, topic="d"), state(1))
+        log.append("shop", Records.of([Record("c", b"k", None)]), state(1))
+        clock.now += 2 * DAY
+        run(log)
+        assert len(rows(log)) == 1
+        last = read_all(log)[-1]
+        assert last.cursor == log.end()
+        assert not log.wait(last.cursor, 0)
+        assert log.append("shop", records(2), state(1)) == 3
+
     def test_many_keys_fit_into_little_memory(self, log, clock):
         import resource
 
@@ -419,7 +430,9 @@ class TestPacking:
             log.append("shop", Records.of(record(n * 600 + i, key=f"{i}") for i in range(600)), state(1))
             log.append("shop", Records.of([record(n, key=f"only{n}")]), state(1))
         clock.now += 61
+        before = rows(log)
         run(log)
+        assert set(rows(log)) <= set(before)
         assert len(rows(log)) == 700
         assert select(log, "select count(*) from batches")[0][0] <= 3
         counted(log)
