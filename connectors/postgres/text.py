@@ -32,6 +32,8 @@ NULL = "\\N"
 TEXTUAL = {"text", "character varying", "bpchar", "character"}
 #: Kinds whose text never needs an escape in ``copy``.
 CLEAN = {Kind.BOOL, Kind.FLOAT32, Kind.FLOAT64}
+#: The same for Postgres's own escapes.
+TEMPORAL = {Kind.DATE, Kind.TIME, Kind.TIMESTAMP, Kind.TIMESTAMPTZ, Kind.INTERVAL}
 INTEGERS = {Kind.INT16, Kind.INT32, Kind.INT64, Kind.UINT64}
 #: Kinds whose value is the text that Postgres reads.
 TEXTS = {Kind.STRING, Kind.JSON, Kind.ENUM, Kind.NATIVE, Kind.UUID, Kind.BITS}
@@ -83,14 +85,14 @@ def _inline(column: TargetColumn, place: str, names: dict[str, Any], origin: str
         # The unscaled value with an exponent; an escape, which is a str, stands alone.
         names[f"e{index}"] = f"e{-type_.scale}" if type_.scale else ""
         return f"{{N if {value} is None else {value}}}{{e{index} if type({value}) is int else NOTHING}}"
-    names[function] = _cell(converter(column, origin, lossy), type_.kind)
+    convert = converter(column, origin, lossy)
+    clean = type_.kind in CLEAN or (type_.kind in TEMPORAL and origin == NAME)
+    names[function] = convert if clean else _cell(convert)
     return f"{{N if {value} is None else {function}({value})}}"
 
 
-def _cell(convert: Convert, kind: Kind) -> Convert:
+def _cell(convert: Convert) -> Convert:
     """A value's text, escaped for ``copy``."""
-    if kind in CLEAN:
-        return convert
 
     def cell(value: Any) -> str:
         text = convert(value)

@@ -140,18 +140,17 @@ class PostgresWriter(Writer):
             self.dialect.execute(f"truncate {self.name}")
 
     def forget(self) -> None:
-        """The temporary table went with what was rolled back."""
+        """The temporary table may have gone with what was rolled back."""
         self._staged = False
 
     def _fill(self, terms: Staged, rows: Sequence[Row]) -> str:
         """Put the values that ``terms`` uses into the stage, and nothing else; its name."""
         stage, columns = f"pg_temp.{self._stage}", tuple(terms.used)
-        if self._staged:
-            self.dialect.execute(f"truncate {stage}")
-        else:
+        if not self._staged:
             types = ", ".join(f"c{c.index} {c.type}" for c in self.table.columns)
-            self.dialect.execute(f"create temp table {self._stage} ({types})")
+            self.dialect.execute(f"create temp table if not exists {self._stage} ({types})")
             self._staged = True
+        self.dialect.execute(f"truncate {stage}")
         names = ", ".join(f"c{c.index}" for c in columns)
         self.dialect.copy(f"copy {stage} ({names}) from stdin", self._text(columns, rows))
         return stage

@@ -212,16 +212,19 @@ class Upsert(Mode):
             self._delete_one(target, first)
             target.writer.upsert([row])
             return
+        writer = target.writer
         if self.options.delete == "hard":
-            hit = target.writer.move(old, row)
-        else:
-            hit = target.writer.copy(old, row)
+            hit = writer.move(old, row)
+        elif hit := writer.update(target.table.key, [old]):
+            # The old row stays; a dead one that still has the new key makes room.
+            writer.delete([row])
+            writer.copy(old, row)
             self._delete_one(target, first)
         if hit:
             return
         if ABSENT not in after:
-            target.writer.upsert([row])
-        elif not target.writer.update(self._sent(target, after), [row]) and event.phase is not Phase.AHEAD:
+            writer.upsert([row])
+        elif not writer.update(self._sent(target, after), [row]) and event.phase is not Phase.AHEAD:
             raise lacks_row(target.table.name, event)
 
     def _deleted_at(self, target: Target) -> TargetColumn:

@@ -3,69 +3,76 @@
 from __future__ import annotations
 
 import sqlite3
-from contextlib import closing
 
 import psycopg
 import pytest
-from psycopg.rows import dict_row
 
-from connectors.postgres.sink import PostgresSink
-from connectors.sqlite.sink import SqliteSink
+from connectors.postgres import writer
 from connectors.stdout import Stdout
 from liberator.testing.sink_contract import MirrorContract, SinkContract
+from tests.targets import PostgresTarget, SqliteTarget
 
 
-class Sqlite:
-    """A SQLite file of each test's own."""
+class OnTarget:
+    """Sinks on ``self.database``, made with the class's options."""
 
-    options: dict = {}
-
-    @pytest.fixture(autouse=True)
-    def target(self, tmp_path):
-        self.path = tmp_path / "target.db"
+    options = ()
 
     def make(self, name="sink"):
-        return SqliteSink(
-            name, SqliteSink.Config(type="sqlite", url=f"sqlite:///{self.path}", **self.options)
-        )
+        return self.database.sink(name, **dict(self.options))
 
     def rows(self, table):
-        with closing(sqlite3.connect(self.path)) as conn:
-            conn.row_factory = sqlite3.Row
-            try:
-                return [dict(row) for row in conn.execute(f'select * from "{table.table}"')]
-            except sqlite3.OperationalError as exc:
-                if "no such table" in str(exc):
-                    return []
-                raise
+        names = ", ".join(f'"{name}"' for name in table.names)
+        try:
+            rows = self.database.query(f'select {names} from "{table.table}"')
+        except (sqlite3.OperationalError, psycopg.errors.UndefinedTable):
+            assert self.database.query("select 1") == [(1,)]
+            return []
+        return [dict(zip(table.names, row, strict=True)) for row in rows]
 
 
-class Postgres:
-    """A Postgres database of each test's own."""
-
-    options: dict = {}
-
+class OnSqlite(OnTarget):
     @pytest.fixture(autouse=True)
-    def target(self, database):
-        self.url = database
-
-    def make(self, name="sink"):
-        return PostgresSink(name, PostgresSink.Config(type="postgres", url=self.url, **self.options))
-
-    def rows(self, table):
-        with psycopg.connect(self.url, row_factory=dict_row) as conn:
-            try:
-                return conn.execute(f'select * from "{table.table}"').fetchall()
-            except psycopg.errors.UndefinedTable:
-                return []
+    def _target(self, tmp_path):
+        self.database = SqliteTarget(tmp_path / "target.db")
 
 
-class TestSqliteMirror(Sqlite, MirrorContract):
+class OnPostgres(OnTarget):
+    @pytest.fixture(autouse=True)
+    def _target(self, database):
+        self.database = PostgresTarget(database)
+
+
+class TestSqliteMirror(OnSqlite, MirrorContract):
     pass
 
 
-class TestPostgresMirror(Postgres, MirrorContract):
+class TestPostgresMirror(OnPostgres, MirrorContract):
     pass
+
+
+class TestPostgresMirrorStaged(OnPostgres, MirrorContract):
+    """The same with everything staged, even a single row."""
+
+    @pytest.fixture(autouse=True)
+    def _few(self, monkeypatch):
+        monkeypatch.setattr(writer, "FEW", 0)
+
+
+class TestSqliteAppend(OnSqlite, SinkContract):
+    options = (("mode", "append"),)
+
+
+class TestPostgresAppend(OnPostgres, SinkContract):
+    options = (("mode", "append"),)
+
+
+class TestSqliteHistory(OnSqlite, SinkContract):
+    options = (("mode", "history"),)
+
+
+class TestPostgresHistory(OnPostgres, SinkContract):
+    options = (("mode", "history"),)
 
 
 class TestStdout(SinkContract):

@@ -1,0 +1,101 @@
+"""Targets for tests of SQL sinks: the same few verbs over a SQLite file and a Postgres database."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from connectors.postgres.sink import PostgresSink
+from connectors.sql.sink import SqlSink
+from connectors.sqlite.sink import SqliteSink
+from liberator.event import ChangeEvent
+from liberator.log import Cursor
+
+LOG = "test-log"
+
+
+def at(offset: int) -> Cursor:
+    """A cursor of an ordered log."""
+    return Cursor(LOG, {"": offset})
+
+
+class Target:
+    """One database that sinks write to."""
+
+    kind: str
+    url: str
+
+    def sink(self, name: str = "sink", **options: Any) -> SqlSink:
+        """A new sink on this target, not opened."""
+        raise NotImplementedError
+
+    def query(self, sql: str) -> list[tuple[Any, ...]]:
+        """The rows of a query, over a connection of its own."""
+        raise NotImplementedError
+
+    def execute(self, script: str) -> None:
+        """Run statements, and commit them."""
+        raise NotImplementedError
+
+    def apply(self, *batches: Sequence[ChangeEvent], name: str = "sink", **options: Any) -> None:
+        """Open a sink, write and commit each batch, close."""
+        sink = self.sink(name, **options)
+        try:
+            sink.open()
+            for number, events in enumerate(batches, 1):
+                sink.write(list(events))
+                sink.commit(at(number))
+        finally:
+            sink.close()
+
+    def rows(self, table: str, columns: str = "*") -> set[tuple[Any, ...]]:
+        """The rows of a table; fails if two are equal."""
+        rows = self.query(f'select {columns} from "{table}"')
+        assert len(set(rows)) == len(rows)
+        return set(rows)
+
+
+class SqliteTarget(Target):
+    """A SQLite file."""
+
+    kind = "sqlite"
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.url = f"sqlite:///{path}"
+
+    def sink(self, name: str = "sink", **options: Any) -> SqliteSink:
+        return SqliteSink(name, SqliteSink.Config(type="sqlite", url=self.url, **options))
+
+    def query(self, sql: str) -> list[tuple[Any, ...]]:
+        with closing(sqlite3.connect(self.path)) as conn:
+            return conn.execute(sql).fetchall()
+
+    def execute(self, script: str) -> None:
+        with closing(sqlite3.connect(self.path)) as conn:
+            conn.executescript(script)
+
+
+class PostgresTarget(Target):
+    """A Postgres database."""
+
+    kind = "postgres"
+
+    def __init__(self, url: str):
+        self.url = url
+
+    def sink(self, name: str = "sink", **options: Any) -> PostgresSink:
+        return PostgresSink(name, PostgresSink.Config(type="postgres", url=self.url, **options))
+
+    def query(self, sql: str) -> list[tuple[Any, ...]]:
+        with psycopg.connect(self.url, autocommit=True) as conn:
+            return conn.execute(sql.encode()).fetchall()
+
+    def execute(self, script: str) -> None:
+        with psycopg.connect(self.url, autocommit=True) as conn:
+            conn.execute(script.encode())
