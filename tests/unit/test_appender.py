@@ -13,7 +13,7 @@ from liberator.errors import LogError
 from liberator.event import Position
 from liberator.log import Record, Records
 from liberator.log.memory import MemoryLog
-from liberator.source import State
+from liberator.source import Batch, State
 from tests.unit.test_capture import Clock, OneByOne, Told, after, batch
 
 
@@ -164,11 +164,11 @@ def test_capture_confirms_an_append_that_ends_while_nothing_happens(log, behind)
         while log.state("told") is None:
             assert time.monotonic() < deadline
         time.sleep(0.05)
-        return source.last
+        return Batch([], source.last.state)
 
     def look():
         seen.append(confirmed(source))
-        return source.last
+        return Batch([], source.last.state)
 
     source.batches = [batch(10, 1), settle, look]
     Capture(source, log, OneByOne(), clock=Clock(), appender=behind).run(after(2))
