@@ -39,13 +39,13 @@ class Read:
 class Lab:
     """One database with a slot; ``read`` sends values of a type through it."""
 
-    def __init__(self, url: str):
+    def __init__(self, url: str, extensions: Sequence[str] = ()):
         options = " ".join(
             f"-c {name}={value.replace(' ', chr(92) + ' ')}" for name, value in SESSION.items()
         )
         self.connection = psycopg.connect(url, autocommit=True, options=options)
         self.version = self.connection.info.server_version
-        for name in EXTENSIONS:
+        for name in extensions:
             if self.execute("select from pg_available_extensions where name = %s", [name]):
                 self.execute(f'create extension "{name}" cascade')
         self.execute("create publication p for all tables")

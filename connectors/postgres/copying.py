@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Final
 
 from connectors.postgres.inline import Writer, row
@@ -27,25 +28,63 @@ def compile_copy_decoder(schema: TableSchema) -> Callable[[bytes], Row]:
     """A function from one line to its row; the line's newline may be there or not.
 
     The columns must have been selected in the schema's order. The function raises DecodeError for a
-    line that is damaged or not of this table, and UnknownLabel for a new enum label.
+    line that is damaged or not of this table, and UnknownLabel for a new enum label. To ask for it anew
+    costs nothing as long as it is the same, and it becomes better as the table's rows become known: ask
+    once per chunk.
     """
-    writer = Writer(binary=False)
-    writer.globals |= {"unescape": unescape, "again": _CopyReader(schema).row}
+    return _compiler(schema).decode()
+
+
+@lru_cache(maxsize=64)
+def _compiler(schema: TableSchema) -> _Compiler:
+    return _Compiler(schema)
+
+
+class _Compiler:
+    """Compiles a table's decoder, again when columns have turned out to have many values."""
+
+    def __init__(self, schema: TableSchema):
+        self._schema = schema
+        self._plain: set[int] = set()
+        self._writer: Writer | None = None
+        self._decode: Callable[[bytes], Row] | None = None
+
+    def decode(self) -> Callable[[bytes], Row]:
+        """The decoder for now."""
+        if self._decode is None:
+            self._writer = Writer(self._schema, False, self._plain, self._forget)
+            self._decode = _compile(self._schema, self._writer)
+        return self._decode
+
+    def _forget(self) -> None:
+        assert self._writer is not None
+        self._plain |= self._writer.many()
+        self._decode = None
+
+
+def _compile(schema: TableSchema, writer: Writer) -> Callable[[bytes], Row]:
     names = [f"c{i}" for i in range(len(schema.columns))]
-    values = [writer.value(c.type, name) for c, name in zip(schema.columns, names, strict=True)]
-    nullable = [f"None if {name} is None else {value}" for name, value in zip(names, values, strict=True)]
     unpack = f"{', '.join(names)}, = " if names else "_, = "
+    plain, nullable = [], []
+    for i, name in enumerate(names):
+        lines = writer.parse(i, name, f"v{i}")
+        plain += [f"      {line}" for line in lines]
+        nullable += [f"    if {name} is None: v{i} = None", "    else:", *(f"      {line}" for line in lines)]
+    result = f"return {row(f'v{i}' for i in range(len(names)))}"
+    writer.globals |= {"unescape": unescape, "again": _CopyReader(schema).row}
     source = [
         "def decode(line):",
+        "  GLOBAL",
         "  try:",
         "    s = line.decode()",
         "    if s[-1:] == '\\n': s = s[:-1]",
         "    if '\\\\' not in s:",
         f"      {unpack}s.split('\\t')",
-        f"      return {row(values)}",
-        "    s = [None if x == '\\\\N' else unescape(x) if '\\\\' in x else x for x in s.split('\\t')]",
-        f"    {unpack}s",
-        f"    return {row(nullable)}",
+        *plain,
+        f"      {result}",
+        f"    {unpack}[None if x == '\\\\N' else unescape(x) if '\\\\' in x else x for x in s.split('\\t')]",
+        *nullable,
+        f"    {result}",
         "  except TROUBLE: pass",
         "  return again(line)",
     ]

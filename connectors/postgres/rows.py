@@ -1,22 +1,21 @@
 """Row decoders for pgoutput's tuples, compiled once per table version.
 
 For each table, functions are generated in which every column's parsing stands in line, without a loop
-and without a look at its type: several times as fast as calling a parser per column.
-
-There are two ways through a tuple. Where every column is sent and shorter than 256 bytes, which is most
-rows, the bytes ``t 0 0 0`` stand before each column and nowhere else, for a text holds no zero byte. One
-``split`` then does the walking, and the lengths are added up as proof. Any other tuple (nulls, unchanged
-TOAST, long values) is walked column by column. A row that raises is read again by
-:mod:`connectors.postgres.tuples`, which either gives its value or names the column that is wrong.
+and without a look at its type: several times as fast as calling a parser per column. Rows of a known
+shape take the quick way of :mod:`connectors.postgres.shapes`; a row of any other is walked column by
+column here, and its shape learned. What even the walk cannot take is read by
+:mod:`connectors.postgres.tuples`, which either gives the row or names the column that is wrong.
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Sequence
-from typing import Any
+from functools import partial
+from typing import Any, Final
 
 from connectors.postgres.inline import Writer, row
+from connectors.postgres.shapes import SEPARATOR, Learner, Shape, ShapeWriter
 from connectors.postgres.tuples import KEY, OLD, TupleReader, fill
 from liberator.event import Row
 from liberator.schema import TableSchema
@@ -24,6 +23,9 @@ from liberator.schema import TableSchema
 Insert = Callable[[bytes, int], Row]
 Update = Callable[[bytes, int], "tuple[Row | None, Row, int | None]"]
 Delete = Callable[[bytes, int], "tuple[Row, int]"]
+
+#: How often columns may turn out to have many values before none is remembered any more.
+_PATIENCE: Final = 8
 
 
 class RelationDecoder:
@@ -40,137 +42,209 @@ class RelationDecoder:
 
     Unchanged TOAST is ABSENT in the new row, unless the old row holds the value. Raises DecodeError for
     a message that is truncated, damaged or not of this table, UnknownLabel for a new enum label.
+
+    The three are attributes to be looked up anew for each row: they are replaced by better ones as the
+    table's rows become known.
     """
 
-    __slots__ = ("_reader", "delete", "insert", "schema", "update")
+    __slots__ = (
+        "_code",
+        "_forgotten",
+        "_learner",
+        "_plain",
+        "_reader",
+        "delete",
+        "insert",
+        "schema",
+        "update",
+    )
 
     def __init__(self, schema: TableSchema, identity: Sequence[bool]):
         self.schema = schema
         self._reader = TupleReader(schema, identity)
-        # Compiled at the first row: many announced tables never change.
-        self.insert: Insert = lambda data, offset: self._compile().insert(data, offset)
-        self.update: Update = lambda data, offset: self._compile().update(data, offset)
-        self.delete: Delete = lambda data, offset: self._compile().delete(data, offset)
+        self._learner = Learner(len(schema.columns))
+        self._plain: set[int] = set()
+        self._code: _Code | None = None
+        self._forgotten = 0
+        self._begin()
 
-    def _compile(self) -> RelationDecoder:
-        functions = _compile(self.schema, self._reader)
-        self.insert, self.update, self.delete = (functions[name] for name in ("insert", "update", "delete"))
-        return self
+    def _begin(self) -> None:
+        # Each is compiled at its first row: many announced tables never change, or only grow.
+        self.insert: Insert = partial(self._first, "insert")
+        self.update: Update = partial(self._first, "update")
+        self.delete: Delete = partial(self._first, "delete")
 
+    def _first(self, name: str, data: bytes, offset: int) -> Any:
+        if self._code is None:
+            self._code = _Code(self.schema, self._reader, self._learner, self._plain, self._forget)
+        function = self._code.function(name)
+        setattr(self, name, function)
+        return function(data, offset)
 
-def _compile(schema: TableSchema, reader: TupleReader) -> dict[str, Any]:
-    writer = Writer(binary=True)
-    writer.globals |= {
-        "head": struct.Struct(">BI").unpack_from,
-        "fill": fill,
-        "insert_again": reader.insert,
-        "update_again": reader.update,
-        "delete_again": reader.delete,
-    }
-    count = len(schema.columns)
-    new, old = _Split(writer, schema, ["c"]), _Split(writer, schema, ["o", "c"])
-    source = [
-        *_walk(writer, schema, "walk", [True] * count),
-        *_walk(writer, schema, "walk_key", reader.identity),
-        "def insert(data, off):",
-        "  try:",
-        *new.lines("return {c}"),
-        "    if data[off + 5] != 78: raise ValueError",
-        "    return walk(data, off + 6, True)[0]",
-        "  except TROUBLE: pass",
-        "  return insert_again(data, off)",
-        "def update(data, off):",
-        "  try:",
-        "    kind = data[off + 5]",
-        "    if kind == 78:",
-        *new.lines("return None, {c}, None", "  "),
-        "      return None, walk(data, off + 6, True)[0], None",
-        f"    if kind == {OLD}:",
-        *old.lines("return {o}, {c}, kind", "  "),
-        "      before, p = walk(data, off + 6, False)",
-        f"    elif kind == {KEY}: before, p = walk_key(data, off + 6, False)",
-        "    else: raise ValueError",
-        "    if data[p] != 78: raise ValueError",
-        "    after = walk(data, p + 1, True)[0]",
-        "    return before, (fill(after, before) if ABSENT in after else after), kind",
-        "  except TROUBLE: pass",
-        "  return update_again(data, off)",
-        "def delete(data, off):",
-        "  try:",
-        "    kind = data[off + 5]",
-        f"    if kind == {KEY}: return walk_key(data, off + 6, True)[0], kind",
-        f"    if kind != {OLD}: raise ValueError",
-        *new.lines("return {c}, kind"),
-        "    return walk(data, off + 6, True)[0], kind",
-        "  except TROUBLE: pass",
-        "  return delete_again(data, off)",
-    ]
-    return writer.run(source, f"rows of {schema.schema}.{schema.table}")
+    def _forget(self) -> None:
+        """Compile anew at the next row: columns turned out to have many values."""
+        if self._code is None:
+            return
+        self._plain |= self._code.writer.many()
+        self._forgotten += 1
+        if self._forgotten == _PATIENCE:
+            self._plain.update(range(len(self.schema.columns)))
+        self._code = None
+        self._begin()
 
 
-class _Split:
-    """The quick way: one ``split`` for the message's one or two tuples, whose variables begin with
-    ``letters``. The lines fall through where the tuple is of another shape."""
+class _Code:
+    """The generated functions of one relation."""
 
-    def __init__(self, writer: Writer, schema: TableSchema, letters: Sequence[str]):
-        count = len(schema.columns)
-        self.names = [f"{letter}{i}" for letter in letters for i in range(count)]
-        # Header, then per tuple its count and five bytes a column; N stands before the second tuple.
-        self.fixed = 8 + 5 * len(self.names) + 3 * (len(letters) - 1)
-        self.rows = {
-            letter: row(
-                writer.value(column.type, f"{letter}{i}", 1) for i, column in enumerate(schema.columns)
-            )
-            for letter in letters
+    def __init__(
+        self,
+        schema: TableSchema,
+        reader: TupleReader,
+        learner: Learner,
+        plain: set[int],
+        overflow: Callable[[], None],
+    ):
+        self.writer = Writer(schema, True, plain, overflow)
+        self._schema = schema
+        self._identity = reader.identity
+        self._shapes = ShapeWriter(self.writer, schema, reader.identity)
+        self._learner = learner
+        self._known: dict[tuple[int | None, bool], dict[int, tuple[Callable[..., Any], ...]]] = {
+            (kind, whole): {} for kind in (None, KEY, OLD) for whole in (True, False)
         }
-        self.between = b"N" + count.to_bytes(2, "big") if len(letters) == 2 else b""
-        self.last = f"{letters[0]}{count - 1}"
-        self.possible = count > 0
+        self.writer.globals |= {
+            "head": struct.Struct(">BI").unpack_from,
+            "length": struct.Struct(">I").unpack_from,
+            "fill": fill,
+            "learn": self._learn,
+            "learner": learner,
+            "insert_again": reader.insert,
+            "update_again": reader.update,
+            "delete_again": reader.delete,
+            "new": self._known[None, True],
+            "by_key": self._known[KEY, True],
+            "by_row": self._known[OLD, True],
+            "gone_by_key": self._known[KEY, False],
+            "gone_by_row": self._known[OLD, False],
+        }
+        for shape in learner.known:
+            self._add(shape)
 
-    def lines(self, result: str, indent: str = "") -> list[str]:
-        if not self.possible:
-            return []
-        lengths = _sum([f"{name}[0]" for name in self.names])
-        proof = f"len(h) == off + 8 and off + {self.fixed} + {lengths} == len(data)"
-        lines = ["s = data.split(b't\\0\\0\\0')", f"if len(s) == {len(self.names) + 1}:"]
-        lines += [f"  h, {', '.join(self.names)} = s"]
-        if self.between:
-            lines += [f"  if {proof} and {self.last}[-3:] == {self.between!r}:"]
-            lines += [f"    {self.last} = {self.last}[:-3]"]
-        else:
-            lines += [f"  if {proof}:"]
-        lines += ["    " + result.format(**self.rows)]
-        return [f"    {indent}{line}" for line in lines]
+    def function(self, name: str) -> Callable[[bytes, int], Any]:
+        """``insert``, ``update`` or ``delete``."""
+        source = {"insert": self._insert, "update": self._update, "delete": self._delete}[name]()
+        for walk, wanted in (("walk", [True] * len(self._identity)), ("walk_key", self._identity)):
+            if any(f"{walk}(" in line for line in source) and walk not in self.writer.globals:
+                source = [*_walk(self.writer, walk, wanted), *source]
+        function: Callable[[bytes, int], Any] = self._run(source)[name]
+        return function
+
+    def _run(self, source: list[str]) -> dict[str, Any]:
+        return self.writer.run(source, f"rows of {self._schema.schema}.{self._schema.table}")
+
+    def _add(self, shape: Shape) -> None:
+        lines = [f"  {line}" for line in self._shapes.lines(shape, "return None")]
+        function = self._run(["def decode(s, size, off):", "  GLOBAL", *lines])["decode"]
+        functions = self._known[shape.kind, shape.after is not None]
+        functions[shape.pieces] = (*functions.get(shape.pieces, ()), function)
+
+    def _learn(self, data: bytes, offset: int) -> None:
+        shape = self._learner.saw(data, offset)
+        if shape is not None:
+            self._add(shape)
+
+    def _likeliest(self, shape: Shape, give: str) -> list[str]:
+        """In-line code for one shape, to stand before the others."""
+        lines = self._shapes.lines(shape, "break", give)
+        # A loop that never loops: break goes on behind it.
+        return [f"    while len(s) == {shape.pieces}:", *(f"      {line}" for line in lines)]
+
+    def _new(self, give: str) -> list[str]:
+        """A message that holds a new row only."""
+        return [
+            *self._likeliest(Shape(None, None, "t" * len(self._identity)), give),
+            "    for decode in new.get(len(s), ()):",
+            "      row = decode(s, size, off)",
+            f"      if row is not None: {give.format('row')}",
+            "    if data[off + 5] != 78: raise ValueError",
+            "    row = walk(data, off + 6, True)[0]",
+            "    if learner.learning: learn(data, off)",
+            f"    {give.format('row')}",
+        ]
+
+    def _insert(self) -> list[str]:
+        return [
+            "def insert(data, off):",
+            "  GLOBAL",
+            "  try:",
+            f"    s, size = data.split({SEPARATOR!r}), len(data)",
+            *self._new("return {}"),
+            "  except TROUBLE: pass",
+            "  return insert_again(data, off)",
+        ]
+
+    def _update(self) -> list[str]:
+        return [
+            "def update(data, off):",
+            "  GLOBAL",
+            "  try:",
+            f"    s, size, kind = data.split({SEPARATOR!r}), len(data), data[off + 5]",
+            "    if kind == 78:",
+            *(f"  {line}" for line in self._new("return None, {}, None")),
+            f"    for decode in (by_row if kind == {OLD} else by_key).get(len(s), ()):",
+            "      change = decode(s, size, off)",
+            "      if change is not None: return change",
+            f"    if kind == {OLD}: before, p = walk(data, off + 6, False)",
+            f"    elif kind == {KEY}: before, p = walk_key(data, off + 6, False)",
+            "    else: raise ValueError",
+            "    if data[p] != 78: raise ValueError",
+            "    after = walk(data, p + 1, True)[0]",
+            "    if learner.learning: learn(data, off)",
+            "    return before, (fill(after, before) if ABSENT in after else after), kind",
+            "  except TROUBLE: pass",
+            "  return update_again(data, off)",
+        ]
+
+    def _delete(self) -> list[str]:
+        gone = Shape(KEY, "".join("t" if keyed else "n" for keyed in self._identity), None)
+        return [
+            "def delete(data, off):",
+            "  GLOBAL",
+            "  try:",
+            f"    s, size, kind = data.split({SEPARATOR!r}), len(data), data[off + 5]",
+            f"    if kind == {KEY}:",
+            *(f"  {line}" for line in self._likeliest(gone, "return {}")),
+            f"    for decode in (gone_by_row if kind == {OLD} else gone_by_key).get(len(s), ()):",
+            "      change = decode(s, size, off)",
+            "      if change is not None: return change",
+            f"    if kind == {OLD}: row = walk(data, off + 6, True)[0]",
+            f"    elif kind == {KEY}: row = walk_key(data, off + 6, True)[0]",
+            "    else: raise ValueError",
+            "    if learner.learning: learn(data, off)",
+            "    return row, kind",
+            "  except TROUBLE: pass",
+            "  return delete_again(data, off)",
+        ]
 
 
-def _sum(terms: Sequence[str]) -> str:
-    # In groups: a thousand additions in a row nest too deeply for the compiler.
-    groups = [" + ".join(terms[i : i + 40]) for i in range(0, len(terms), 40)]
-    return " + ".join(f"({group})" for group in groups)
-
-
-def _walk(writer: Writer, schema: TableSchema, name: str, wanted: Sequence[bool]) -> list[str]:
+def _walk(writer: Writer, name: str, wanted: Sequence[bool]) -> list[str]:
     """``name(data, p, last)`` → row and end of the tuple whose count of columns stands at ``p``.
 
     Columns not wanted must be null and become ABSENT. With ``last``, the tuple ends the data.
     """
-    count = len(schema.columns)
     # Padded, so that a head can be read at the very last column, which may be one byte.
     lines = [
         f"def {name}(data, p, last):",
-        "  d = data + b'\\0\\0\\0\\0'",
-        f"  if d[p:p + 2] != {count.to_bytes(2, 'big')!r}: raise ValueError",
+        f"  d = data + {bytes(4)!r}",
+        f"  if d[p:p + 2] != {len(wanted).to_bytes(2, 'big')!r}: raise ValueError",
         "  p += 2",
     ]
     values: list[str] = []
-    skipped = 0
-    for i, column in enumerate(schema.columns):
-        if not wanted[i]:
-            skipped += 1
+    for i, keyed in enumerate(wanted):
+        if not keyed:
+            lines += ["  if d[p] != 110: raise ValueError", "  p += 1"]
             values.append("ABSENT")
             continue
-        lines += _skip(skipped)
-        skipped = 0
         values.append(f"v{i}")
         lines += [
             "  k, n = head(d, p)",
@@ -178,20 +252,13 @@ def _walk(writer: Writer, schema: TableSchema, name: str, wanted: Sequence[bool]
             "    p += 5",
             "    x = d[p:p + n]",
             "    p += n",
-            f"    v{i} = {writer.value(column.type, 'x')}",
+            f"    v{i} = {writer.value(i, 'x')}",
             f"  elif k == 110: v{i} = None; p += 1",
             f"  elif k == 117: v{i} = ABSENT; p += 1",
             "  else: raise ValueError",
         ]
-    lines += _skip(skipped)
-    lines += [
+    return [
+        *lines,
         "  if p != len(data) if last else p >= len(data): raise ValueError",
         f"  return {row(values)}, p",
     ]
-    return lines
-
-
-def _skip(nulls: int) -> list[str]:
-    if not nulls:
-        return []
-    return [f"  if d[p:p + {nulls}] != {b'n' * nulls!r}: raise ValueError", f"  p += {nulls}"]

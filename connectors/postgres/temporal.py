@@ -13,14 +13,15 @@ from __future__ import annotations
 
 import datetime
 import re
+from collections.abc import Mapping
 from typing import AnyStr, Final
 
 _EPOCH: Final = datetime.date(1970, 1, 1).toordinal()
 _MINUTE: Final = 60 * 1_000_000
 _HOUR: Final = 60 * _MINUTE
 _DAY: Final = 24 * _HOUR
-#: Entries per cache; an entry of the larger kind takes about 150 bytes.
-_LIMIT: Final = 20_000
+#: Entries per cache: the days of a century, minutes of a month. An entry takes about 150 bytes.
+_LIMIT: Final = 40_000
 
 _DATE = re.compile(r"(\d{4})-(\d\d)-(\d\d)", re.ASCII)
 #: What the integer form has no room for, yet Postgres prints.
@@ -126,20 +127,28 @@ class _Days(dict[AnyStr, "int | str"]):
 
 
 class _Minutes(dict[AnyStr, int]):
-    """``YYYY-MM-DD HH:MM -> microseconds since 1970``. Raises ValueError for anything else."""
+    """``YYYY-MM-DD HH:MM -> microseconds since 1970``. Raises an exception of another text."""
+
+    def __init__(self, days: _Days[AnyStr], clock: Mapping[AnyStr, int]):
+        super().__init__()
+        self._days: _Days[AnyStr] = days
+        self._clock: Mapping[AnyStr, int] = clock
 
     def __missing__(self, key: AnyStr) -> int:
-        value = parse_timestamp((key if isinstance(key, str) else key.decode()) + ":00")
-        if isinstance(value, str) or len(key) != 16:
+        day = self._days[key[:10]]
+        if isinstance(day, str):
             raise ValueError("not a timestamp")
+        value: int = day * _DAY + self._clock[key[10:]]
         if len(self) >= _LIMIT:
             self.clear()
         self[key] = value
         return value
 
 
+_CLOCK: Final = {f" {m // 60:02}:{m % 60:02}": m * _MINUTE for m in range(24 * 60)}
+
 #: One of each for text and for the bytes of text: a lookup must not begin with a conversion.
 DAYS: Final = _Days[str]()
-MINUTES: Final = _Minutes[str]()
 BYTE_DAYS: Final = _Days[bytes]()
-BYTE_MINUTES: Final = _Minutes[bytes]()
+MINUTES: Final = _Minutes(DAYS, _CLOCK)
+BYTE_MINUTES: Final = _Minutes(BYTE_DAYS, {text.encode(): micros for text, micros in _CLOCK.items()})

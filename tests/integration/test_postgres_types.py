@@ -11,7 +11,7 @@ from connectors.postgres.builtin import BUILTIN
 from connectors.postgres.values import UnknownLabel
 from liberator.schema import Kind, LogicalType
 from tests.fix_postgres import fresh_database
-from tests.typelab import Lab, Read
+from tests.typelab import EXTENSIONS, Lab, Read
 from tests.typetext import agrees, same
 
 PROVIDERS = ("postgres", "postgres15")
@@ -21,7 +21,7 @@ PROVIDERS = ("postgres", "postgres15")
 def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
     server = request.getfixturevalue(request.param)
     for url in fresh_database(server):
-        lab = Lab(url)
+        lab = Lab(url, EXTENSIONS)
         for statement in SETUP:
             lab.execute(statement)
         yield lab

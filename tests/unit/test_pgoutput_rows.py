@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from connectors.postgres.copying import compile_copy_decoder
 from connectors.postgres.rows import RelationDecoder
-from connectors.postgres.tuples import KEY, OLD
+from connectors.postgres.tuples import KEY, OLD, TupleReader
 from connectors.postgres.values import UnknownLabel
 from liberator.errors import DecodeError
 from liberator.event import ABSENT
@@ -145,7 +147,7 @@ MESSAGES = {
 }
 
 
-def decode(decoder: RelationDecoder, data: bytes) -> object:
+def decode(decoder: RelationDecoder | TupleReader, data: bytes) -> object:
     return {b"I": decoder.insert, b"U": decoder.update, b"D": decoder.delete}[data[:1]](data, 0)
 
 
@@ -270,3 +272,87 @@ def test_damaged_copy_lines_are_refused() -> None:
                     line.replace(b"t\n", b"t\\\n"), b"\xff" + line, b"\\."):  # fmt: skip
         with pytest.raises(DecodeError, match=r"public\.orders"):
             copied(damaged)
+
+
+NARROW = wire.schema(Kind.INT32, Kind.STRING, Kind.STRING, Kind.TIMESTAMP, name="narrow")
+SENT = {"t": [b"1", b"a", b"b", b"2024-01-01 00:00:00"], "n": [None] * 4, "u": [ABSENT] * 4}
+SENT["T"] = [b"1" * 300, b"x" * 256, "ü".encode() * 400, b"2024-01-01 00:00:00"]
+
+
+def shaped(letters: str, turn: int) -> list[object]:
+    """Values of the shape, others at every turn but of the same lengths."""
+    row = [SENT[letter][i] for i, letter in enumerate(letters)]
+    return [v.replace(b"2024", b"%d" % (1000 + turn)) if isinstance(v, bytes) else v for v in row]
+
+
+def change(form: str, before: list[object], after: list[object]) -> bytes:
+    key = [before[0], None, None, None]
+    return {
+        "insert": lambda: wire.insert(after),
+        "update": lambda: wire.update(after),
+        "update by key": lambda: wire.update(after, key, b"K"),
+        "update by row": lambda: wire.update(after, before),
+        "delete by key": lambda: wire.delete(key, b"K"),
+        "delete by row": lambda: wire.delete(before),
+    }[form]()
+
+
+@pytest.mark.parametrize(
+    "form", ["insert", "update", "update by key", "update by row", "delete by key", "delete by row"]
+)
+def test_rows_of_every_shape_are_read_alike_before_and_after_the_shape_is_learned(form: str) -> None:
+    reader = TupleReader(NARROW, [True, False, False, False])
+    shapes = ["".join(letters) for letters in itertools.product("tnuT", repeat=4)]
+    # Shapes that agree in their number of pieces are learned together: each must refuse the others.
+    for number in range(0, len(shapes), 12):
+        decoder = RelationDecoder(NARROW, reader.identity)
+        group = shapes[number : number + 12]
+        for turn in range(24):
+            for letters in group:
+                before, after = shaped(letters.replace("u", "n"), turn), shaped(letters, turn)
+                data = change(form, before, after)
+                assert decode(decoder, data) == decode(reader, data)
+        for letters in group:
+            data = change(form, shaped(letters.replace("u", "n"), 0), shaped(letters, 0))
+            for damaged in (data[:-1], data + b"n", data[:20] + data[21:], data[:14] + b"1" + data[14:]):
+                outcomes = []
+                for either in (decoder, reader):
+                    try:
+                        outcomes.append(decode(either, damaged))
+                    except DecodeError:
+                        outcomes.append(DecodeError)
+                assert outcomes[0] == outcomes[1]
+
+
+def test_columns_of_few_and_of_many_values_are_read_alike() -> None:
+    table = wire.schema(
+        Kind.INT64, Kind.STRING, Kind.INT32, Kind.TIMESTAMPTZ, LogicalType(Kind.DECIMAL, 9, 2)
+    )
+    decoder, reader = RelationDecoder(table, [True] + [False] * 4), TupleReader(table, [True] + [False] * 4)
+    for number in range(3_000):
+        values = [
+            b"%d" % number,
+            b"status %d" % (number % 5),
+            b"%d" % (number * 7 if number < 2_000 else 3),
+            b"2024-01-01 00:%02d:%02d+00" % (number // 60 % 60, number % 60),
+            b"%d.50" % (number // 100),
+        ]
+        values[number % 5 or 1] = values[number % 5 or 1] if number % 11 else None
+        for data in (wire.insert(values), wire.update(values, values)):
+            assert decode(decoder, data) == getattr(reader, "insert" if data[:1] == b"I" else "update")(
+                data, 0
+            )
+        # Asked for once per chunk, a decoder of copy lines becomes another on the way.
+        assert compile_copy_decoder(table)(wire.copy_line(values)) == reader.insert(wire.insert(values), 0)
+
+
+def test_a_value_remembered_is_not_taken_for_one_of_another_length() -> None:
+    table = wire.schema(Kind.INT64, Kind.STRING, Kind.STRING)
+    decoder = RelationDecoder(table, [True, False, False])
+    for _ in range(20):
+        assert decoder.insert(wire.insert([b"1", b"a", b"bb"]), 0) == (1, "a", "bb")
+        data = wire.insert([b"1", b"a", b"bb"])
+        # Lengths that contradict what follows, in sum the same.
+        damaged = data.replace(b"t\0\0\0\x01a", b"t\0\0\0\x02a").replace(b"t\0\0\0\x02bb", b"t\0\0\0\x01bb")
+        with pytest.raises(DecodeError):
+            decoder.insert(damaged, 0)
