@@ -111,6 +111,8 @@ FROM_SQLITE: dict[str, Callable[[Any], object]] = {
     "boolean": bool,
     "date": datetime.date.fromisoformat,
     "timestamp with time zone": _moment,
+    "timestamp without time zone": _moment,
+    "time without time zone": datetime.time.fromisoformat,
     "uuid": uuid.UUID,
     "jsonb": json.loads,
     "json": json.loads,
