@@ -44,7 +44,7 @@ class TableProgress:
     replace: bool = False
     settle: int = 0
     cut: str | None = None
-    id: int = 0
+    id: str = ""
     complete: bool = False
     strays: tuple[tuple[str, ...], ...] = ()
 
@@ -214,8 +214,8 @@ def fill(row: Row, older: Row) -> Row:
 class Chunk:
     """Rows of one table, read in one snapshot and not yet emitted.
 
-    ``strays`` are the keys it was read for, empty for a range. ``lines`` are undecoded rows (a decoded row takes five times the memory); ``decode`` makes a tuple of
-    one, ``cursor`` the key's text. ``high`` is the position's major that the stream must have passed;
+    ``lines`` are undecoded rows (a decoded row takes five times the memory); ``decode`` makes a tuple of
+    one, ``cursor`` the key's text. ``strays`` are the keys it was read for, empty for a range. ``high`` is the position's major that the stream must have passed;
     ``last``: there is nothing behind this chunk.
     """
 

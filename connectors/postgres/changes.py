@@ -218,6 +218,11 @@ class ChangeDecoder:
             self.position = Position(self.position.epoch, begun, ordinal)
         return pos
 
+    def resume(self, position: Position) -> None:
+        """A new stream begins that is to go on strictly behind ``position``."""
+        self.position = self._resume = position
+        self.open = False
+
     def learn(self, captured: Captured) -> None:
         """From now on the changes of this relation are decoded so."""
         oid = captured.relation.oid.to_bytes(4, "big")

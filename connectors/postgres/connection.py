@@ -27,6 +27,10 @@ SESSION = {
     "statement_timeout": "0",
     "idle_in_transaction_session_timeout": "0",
     "default_transaction_read_only": "off",
+    # Rows that a policy hides from us must be an error, not be missing.
+    "row_security": "off",
+    # Types in public are spelled without their schema, whatever the role's own path is.
+    "search_path": "public",
 }
 
 #: SQLSTATE classes, or whole codes, after which trying again can help: connection trouble, shutdown,

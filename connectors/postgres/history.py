@@ -35,7 +35,7 @@ class Identity:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Identity:
         """The inverse of :meth:`to_json`."""
-        return cls(**data)
+        return cls(data["system"], data["timeline"], data["database"], data["slot"])
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for ``State.identity``."""

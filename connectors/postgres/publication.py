@@ -158,13 +158,30 @@ def managed(conn: Connection, publications: Sequence[Publication], slot: str) ->
     return out
 
 
-def ensure(conn: Connection, publications: Sequence[Publication]) -> list[Publication]:
-    """Create or change publications until they are as they should be; returns those touched."""
-    touched = []
+@dataclass(frozen=True, slots=True)
+class Ensured:
+    """What :func:`ensure` found and did: the tables that were published before, the names of publications
+    that were created, and whether anything was changed at all."""
+
+    published: frozenset[int]
+    created: tuple[str, ...]
+    changed: bool
+
+
+def ensure(conn: Connection, publications: Sequence[Publication]) -> Ensured:
+    """Create or change publications until they are as they should be."""
+    published: set[int] = set()
+    created = []
+    changed = False
     for publication in publications:
         state = publication.state(conn)
+        for found in catalog.rows(conn, "publication", {"name": publication.name}):
+            published.update(found["tables"])
         if state == "present":
             continue
+        if state == "missing":
+            created.append(publication.name)
+        changed = True
         statements = publication.create() if state == "missing" else publication.alter()
         try:
             with conn.transaction():
@@ -178,8 +195,7 @@ def ensure(conn: Connection, publications: Sequence[Publication]) -> list[Public
         except psycopg.Error as exc:
             with translate(f"make publication {publication.name}"):
                 raise exc
-        touched.append(publication)
-    return touched
+    return Ensured(frozenset(published), tuple(created), changed)
 
 
 def read_slot(conn: Connection, slot: str) -> dict[str, Any] | None:

@@ -36,18 +36,22 @@ _RETRYABLE_START: Final = ("55006", "57P", "53", "08")
 
 
 class ReplicationStream:
-    """One ``START_REPLICATION``, from ``lsn`` on, until ``close`` or an error.
+    """One ``START_REPLICATION``, from ``lsn`` on, until ``close`` or an error. ``direct`` False reads through
+    libpq even where the socket could be read.
 
     ``receive(timeout)`` gives the next block of frames, ``feedback(…)`` reports progress. Not thread-safe.
     """
 
-    def __init__(self, url: str, application: str):
-        conn = pq.PGconn.connect(dsn(url, application, replication="database").encode())
+    def __init__(self, url: str, application: str, *, direct: bool = True):
+        params = dsn(url, application, replication="database")
+        conn = pq.PGconn.connect(params.encode())
         if conn.status != pq.ConnStatus.OK:
             text = _last_line(conn.error_message)
             conn.finish()
             raise SourceError(f"cannot open a replication connection: {text}", retryable=True)
         self._conn = conn
+        # GSS encryption cannot be asked about, so it counts as possible wherever it is asked for.
+        self._direct = direct and not conn.ssl_in_use and "gssencmode=" not in params
         self._socket: socket.socket | None = None
         self._poll = select.poll()
 
@@ -74,7 +78,7 @@ class ReplicationStream:
         args = ", ".join(f'"{k}" \'' + v.replace("'", "''") + "'" for k, v in options.items())
         command = f'START_REPLICATION SLOT "{slot}" LOGICAL {format_lsn(lsn)} ({args})'
         self._poll.register(self._conn.socket, select.POLLIN)
-        return self._start_libpq(command) if self._conn.ssl_in_use else self._start_socket(command)
+        return self._start_socket(command) if self._direct else self._start_libpq(command)
 
     def _start_libpq(self, command: str) -> bytes:
         result = self._conn.exec_(command.encode())

@@ -9,6 +9,7 @@ that was interrupted begins anew after emptying the table in the sinks.
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -67,8 +68,9 @@ class Snapshots:
 
     # -- what to read ----------------------------------------------------------------------------
 
-    def plan(self, tables: Mapping[int, Table], *, first: bool, settle: int) -> None:
-        """Take in the captured tables: new ones are read, those made anew are emptied first."""
+    def plan(self, tables: Mapping[int, Table], *, settle: int) -> None:
+        """Take in the captured tables: new ones are read; those made anew, or captured otherwise than
+        before (other columns, another filter), are emptied first."""
         self._tables = {t.full_name: t for t in tables.values()}
         for name in [n for n in self.progress.tables if n not in self._tables]:
             self._abandon(name)
@@ -76,15 +78,33 @@ class Snapshots:
         for name, table in self._tables.items():
             known = self.progress.tables.get(name)
             if known is None and self._options.snapshot == "none":
-                self.progress.update(name, state="done", id=table.oid)
-            elif known is None or known.id != table.oid:
+                self.progress.update(name, state="done", id=self._id(table))
+            elif known is None or known.id != self._id(table):
                 self._abandon(name)
                 self.progress.request(name, table.estimate, settle=settle, empty=known is not None)
-                self.progress.update(name, id=table.oid)
+                self.progress.update(name, id=self._id(table))
             elif known.state == "reading" and not table.keyed:
                 self._empty(name)
             elif settle and known.state != "done":
                 self.progress.update(name, settle=settle)
+
+    def unpublished(self, published: frozenset[int]) -> None:
+        """Tables that we know but that were in no publication when we came: somebody had taken them out,
+        and what happened to them meanwhile is in no stream."""
+        for name, table in self._tables.items():
+            known = self.progress[name]
+            if table.oid not in published and known.complete:
+                self._abandon(name)
+                self.progress.request(name, table.estimate, settle=known.settle, empty=True)
+                self.progress.update(name, id=self._id(table))
+
+    def _id(self, table: Table) -> str:
+        """What a table's snapshot was made of: the table itself, and which part of it."""
+        name = table.full_name
+        part = [self._options.columns.get(name), self._options.filter.get(name)]
+        if part == [None, None]:
+            return str(table.oid)
+        return f"{table.oid} {hashlib.sha256(repr(part).encode()).hexdigest()[:12]}"
 
     def request(self, tables: Sequence[Table], signal: int) -> None:
         """A person wants these tables read again."""
@@ -118,7 +138,7 @@ class Snapshots:
     def _again(self, table: Table) -> None:
         name = table.full_name
         self.progress.request(name, table.estimate, empty=not table.keyed)
-        self.progress.update(name, id=table.oid)
+        self.progress.update(name, id=self._id(table))
 
     def _empty(self, name: str) -> None:
         self.progress.update(name, state="pending", rows=0, cursor=None, replace=True)

@@ -29,7 +29,7 @@ from connectors.postgres.options import WalOptions
 from connectors.postgres.pgoutput import Relation, RelationColumn
 from connectors.postgres.replication import ReplicationStream
 from connectors.postgres.snapshots import Snapshots
-from liberator.errors import ConfigError, DecodeError, SourceError
+from liberator.errors import ConfigError, DecodeError, PositionLost, SourceError
 from liberator.event import ChangeEvent, Position, Row
 from liberator.preflight import Finding
 from liberator.schema import TableSchema
@@ -95,7 +95,8 @@ class PostgresWal(Source):
         self._catalog = self._new_catalog(self._conn)
         self._tables = self._captured_tables(self._conn)
         progress = Progress(state.snapshot if state else None)
-        settle = self._publish(self._conn)
+        self._refuse_lost_publications(self._conn, state)
+        ensured, settle = self._publish(self._conn)
         epoch = state.position.epoch if state else 1
         self._stream = ReplicationStream(self.config.url, f"liberator {self.name}")
         resume, self._identity = self._resume(state, epoch)
@@ -104,7 +105,10 @@ class PostgresWal(Source):
         self._decoder = ChangeDecoder(resume, self._on_relation, self._relabel, self._on_moved)
         self._decoder.messages = self._message_relations()
         self._snapshots = Snapshots(self.name, self.config, progress, self._new_chunk_source, self._seen)
-        self._snapshots.plan(self._tables, first=state is None, settle=settle)
+        self._snapshots.plan(self._tables, settle=settle)
+        if state is not None:
+            self._snapshots.unpublished(ensured.published)
+        self._join(ensured.created if state is not None else ())
         self._block, self._pos = self._start(resume), 0
         self._confirmed = resume.major
         self._looked = self._beaten = time.monotonic()
@@ -116,8 +120,8 @@ class PostgresWal(Source):
         slot = publication.read_slot(self._conn, self.slot)
         if state is not None and state.identity:
             identity = verify(self.name, Identity.from_json(state.identity), now, slot, state, self._stream)
-            unchanged = identity.to_json() == dict(state.identity)
-            return state.position, state.identity if unchanged else identity.to_json()
+            whole = self._identify(identity)
+            return state.position, state.identity if whole == dict(state.identity) else whole
         if state is not None and slot is not None:
             # The gap was accepted: what the old slot still holds is read again with the tables.
             publication.drop(self._conn, publication.managed(self._conn, [], self.slot))
@@ -128,11 +132,14 @@ class PostgresWal(Source):
             )
         else:
             lsn = parse_lsn(slot["confirmed_flush_lsn"])
-        return Position(epoch, lsn), now.to_json()
+        return Position(epoch, lsn), self._identify(now)
+
+    def _identify(self, identity: Identity) -> dict[str, Any]:
+        return {**identity.to_json(), "publications": [p.name for p in self._publications]}
 
     def _start(self, resume: Position) -> bytes:
         assert self._stream is not None
-        names = ",".join(f'"{p.name}"' for p in self._publications)
+        names = ",".join(f'"{p.name}"' for p in self._publications if p.name not in self._joining[0])
         options = {"proto_version": "1", "publication_names": names}
         if self._version >= 140000:
             options["messages"] = "true"
@@ -153,15 +160,51 @@ class PostgresWal(Source):
             found = pg_catalog.captured(pg_catalog.all_tables(conn), self.config.tables, where)
         return {t.oid: t for t in found}
 
-    def _publish(self, conn: Connection) -> int:
-        """Make the publications right. Returns the transaction id below which all must have ended before
-        a table that was just added may be read: changes that were in flight are not published."""
+    def _publish(self, conn: Connection) -> tuple[publication.Ensured, int]:
+        """Make the publications right. Gives also the transaction id below which all must have ended
+        before a table that was just added may be read: changes that were in flight are not published."""
         tables = list(self._tables.values())
         self._publications = publication.plan(self.config, self.name, tables, self._version)
-        if not publication.ensure(conn, self._publications):
-            return 0
+        ensured = publication.ensure(conn, self._publications)
+        if not ensured.changed:
+            return ensured, 0
         row = conn.execute("select pg_snapshot_xmax(pg_current_snapshot())::text::int8").fetchone()
-        return int(row[0]) if row else 0
+        return ensured, int(row[0]) if row else 0
+
+    def _refuse_lost_publications(self, conn: Connection, state: State | None) -> None:
+        """What was written while a publication did not exist is in no stream, without a word from the
+        server."""
+        for name in state.identity.get("publications", ()) if state is not None else ():
+            if not pg_catalog.rows(conn, "publication", {"name": name}):
+                raise PositionLost(
+                    f"source {self.name}: publication {name} had been dropped; changes since "
+                    f"{format_lsn(state.position.major)} may be missing",
+                    hint=f"`liberator snapshot --config FILE --recover {self.name}` reads all tables anew",
+                )
+
+    def _join(self, created: Sequence[str]) -> None:
+        """Note publications that are younger than the WAL we read next: for that WAL they do not exist,
+        and naming them would be an error. They join once the stream has come to their creation."""
+        self._joining = (frozenset(created), self.current().major if created else 0)
+
+    def _joined(self) -> bool:
+        """Whether the stream has come to where all publications exist; it then begins anew with them."""
+        names, since = self._joining
+        if not names or self._decoder.open or self._decoder.position.major < since:
+            return False
+        self._joining = (frozenset(), 0)
+        self._restart()
+        return True
+
+    def _restart(self) -> None:
+        """Begin the stream anew where it stands."""
+        assert self._stream is not None
+        self._stream.close()
+        self._stream = ReplicationStream(self.config.url, f"liberator {self.name}")
+        self._decoder.relations.clear()
+        self._decoder.inserts.clear()
+        self._decoder.resume(self._decoder.position)
+        self._block, self._pos = self._start(self._decoder.position), 0
 
     # -- reading ---------------------------------------------------------------------------------
 
@@ -171,6 +214,8 @@ class PostgresWal(Source):
             return Batch([], self._last, end=True)
         now = time.monotonic()
         self._chores(now)
+        if self._joining[0]:
+            self._joined()
         if self.config.snapshot == "only" and self._snapshots.done and not self._decoder.open:
             return self._end()
         piece = self._snapshots.next(self._decoder, self.config.batch, now)
@@ -304,6 +349,9 @@ class PostgresWal(Source):
         with translate(f"read the catalog for {relation.namespace}.{relation.name}"):
             known = self._known.get(relation.oid)
             schema = self._catalog.of_relation(relation, known)
+        table = self._tables.get(relation.oid)
+        if table is not None and table.full_name != f"{relation.namespace}.{relation.name}":
+            self._looked = 0.0  # it was renamed: look what is captured now
         captured = Captured(relation, self._seen(relation.oid, schema), self._topic(schema))
         self._snapshots.attend(captured)
         return captured
@@ -351,10 +399,14 @@ class PostgresWal(Source):
         assert self._conn is not None
         with translate("read the catalog"):
             found = self._captured_tables(self._conn)
-            if found.keys() != self._tables.keys():
+            names = {t.oid: t.full_name for t in self._tables.values()}
+            if {t.oid: t.full_name for t in found.values()} != names:
                 self._tables = found
-                settle = self._publish(self._conn)
-                self._snapshots.plan(found, first=False, settle=settle)
+                ensured, settle = self._publish(self._conn)
+                self._snapshots.plan(found, settle=settle)
+                if ensured.created:
+                    self._join(ensured.created)
+                    self._identity = {**self._identity, "publications": [p.name for p in self._publications]}
                 self._snapshots.reattend(self._decoder.relations.values())
 
     # -- requests --------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import time
 import psycopg
 import pytest
 
+from connectors.postgres.replication import ReplicationStream
 from liberator.errors import ConfigError, PositionLost, SourceError
 from liberator.event import ABSENT, Operation, Phase
 from liberator.source import State
@@ -482,3 +483,111 @@ def test_streamed_changes_of_a_table_being_read_are_marked(orders):
     run(orders, "update orders set note = 'y' where id = 30")
     assert [e.phase for e in wal.read()] == [Phase.STREAM]
     wal.close()
+
+
+# -- publications -------------------------------------------------------------------------------------
+
+
+def test_a_dropped_publication_is_a_gap(orders):
+    wal = Wal(orders, snapshot="none").open()
+    wal.read()
+    wal.close()
+    run(orders, "drop publication liberator_wal", "insert into orders values (1)")
+    with pytest.raises(PositionLost, match="publication liberator_wal had been dropped"):
+        wal.open()
+    wal.close()
+
+
+def test_a_table_that_somebody_took_out_of_the_publication_is_emptied_and_read_anew(orders):
+    run(orders, "create table kept (id int primary key)", "insert into kept values (1)")
+    run(orders, "insert into orders values (1), (2)")
+    wal = Wal(orders).open()
+    wal.read()
+    wal.close()
+    run(orders, "alter publication liberator_wal drop table only orders", "delete from orders where id = 1")
+    wal.open()
+    assert [(op, table, v and v["id"]) for op, table, v in wal.briefs()] == [
+        ("truncate", "orders", None),
+        ("read", "orders", 2),
+    ]
+    wal.close()
+
+
+def test_another_column_list_has_the_table_read_anew(orders):
+    run(orders, "insert into orders values (1, 'a', 'b')")
+    wal = Wal(orders, columns={"public.orders": ["id", "note"]}).open()
+    wal.read()
+    wal.reopen(columns={})
+    assert [b[0] for b in wal.briefs()] == ["truncate", "read"]
+    run(orders, "insert into orders values (2, 'c', 'd')")
+    assert wal.briefs() == [("create", "orders", {"id": 2, "note": "c", "big": "d"})]
+    wal.close()
+
+
+def test_a_publication_younger_than_the_position_joins_where_it_was_created(database15):
+    """Postgres before 18 refuses to decode WAL that is older than a publication it is asked for."""
+    run(database15, ORDERS, "create table bare (n int)")
+    wal = Wal(database15, tables=["public.orders"]).open()
+    wal.read()
+    wal.close()
+    run(database15, "insert into orders values (1)")
+    wal.reopen(tables=["public.*"], without_identity="insert_only")
+    assert wal.briefs() == [("create", "orders", {"id": 1, "note": None, "big": None})]
+    run(database15, "insert into orders values (2)", "insert into bare values (7)")
+    assert [(t, v) for _, t, v in wal.briefs()] == [
+        ("orders", {"id": 2, "note": None, "big": None}),
+        ("bare", {"n": 7}),
+    ]
+    wal.close()
+
+
+def test_a_renamed_table_goes_on_under_its_new_name(orders):
+    with reading(orders) as wal:
+        run(orders, "insert into orders values (1)")
+        wal.read()
+        run(orders, "alter table orders rename to sales", "insert into sales values (2)")
+        got = wal.briefs() + wal.briefs()
+    assert {table for _, table, _ in got} == {"sales"}
+    assert sorted(v["id"] for op, _, v in got if op == "read") == [1, 2]
+
+
+def test_through_libpq_the_stream_is_the_same(orders, monkeypatch):
+    """TLS and GSS have their state in libpq: the stream is then read through it."""
+    original = ReplicationStream.__init__
+    monkeypatch.setattr(
+        ReplicationStream, "__init__", lambda self, url, app: original(self, url, app, direct=False)
+    )
+    with reading(orders, snapshot="none", batch=100) as wal:
+        together(orders, *[f"insert into orders values ({n}, repeat('x', {n * 40}))" for n in range(500)])
+        run(orders, "update orders set big = repeat('y', 5000000) where id = 7")
+        events = wal.read()
+    assert [e.after[0] for e in events] == [*range(500), 7]
+    assert len(events[-1].after[2]) == 5_000_000
+
+
+def test_one_huge_message_is_read_whole(orders):
+    with reading(orders, snapshot="none") as wal:
+        run(orders, "insert into orders values (1, 'a', repeat('y', 60000000))")
+        (event,) = wal.read()
+    assert len(event.after[2]) == 60_000_000
+
+
+def test_rows_that_a_policy_hides_are_an_error_and_not_missing(orders):
+    run(
+        orders,
+        "insert into orders values (1)",
+        "alter table orders enable row level security",
+        "create policy none on orders using (false)",
+    )
+    role = f"reader_{orders.split('test_')[1][:8]}"
+    run(orders, f"create role {role} login replication", f"grant select on orders to {role}")
+    wal = Wal(orders)
+    wal.make().setup()
+    wal.options["url"] = orders.replace("postgres@", f"{role}@")
+    try:
+        wal.open()
+        with pytest.raises(SourceError, match="row-level security"):
+            wal.read()
+    finally:
+        wal.close()
+        run(orders, f"drop owned by {role}", f"drop role {role}")
