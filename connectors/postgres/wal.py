@@ -22,17 +22,17 @@ import psycopg
 from connectors.postgres import catalog as pg_catalog
 from connectors.postgres import preflight, publication
 from connectors.postgres.catalog import Catalog, Table
-from connectors.postgres.changes import HEARTBEAT, Captured, ChangeDecoder, NotData, message_schema
+from connectors.postgres.changes import HEARTBEAT, ChangeDecoder, NotData
 from connectors.postgres.connection import Connection, connect, format_lsn, parse_lsn, translate
 from connectors.postgres.history import Identity, verify
+from connectors.postgres.objects import Objects
 from connectors.postgres.options import WalOptions
-from connectors.postgres.pgoutput import Relation, RelationColumn
+from connectors.postgres.relations import Relations
 from connectors.postgres.replication import ReplicationStream
 from connectors.postgres.snapshots import Snapshots
-from liberator.errors import ConfigError, DecodeError, PositionLost, SourceError
-from liberator.event import ChangeEvent, Position, Row
+from liberator.errors import DecodeError, PositionLost, SourceError
+from liberator.event import ChangeEvent, Position
 from liberator.preflight import Finding
-from liberator.schema import TableSchema
 from liberator.snapshot import Progress
 from liberator.source import Batch, Managed, Source, SourceStatus, State
 
@@ -75,8 +75,7 @@ class PostgresWal(Source):
         self._confirmed = 0
         self._sent = self._asked = self._looked = self._beaten = 0.0
         self._identity: Mapping[str, Any] = {}
-        self._schemas: dict[str, Any] = {}
-        self._known: dict[int, TableSchema] = {}
+        self._objects = Objects(name, config, self.slot)
         self._ending = self._ended = False
 
     # -- opening ---------------------------------------------------------------------------------
@@ -100,11 +99,14 @@ class PostgresWal(Source):
         epoch = state.position.epoch if state else 1
         self._stream = ReplicationStream(self.config.url, f"liberator {self.name}")
         resume, self._identity = self._resume(state, epoch)
-        self._schemas = dict(state.schemas) if state else {}
-        self._known = {int(oid): TableSchema.from_json(s) for oid, s in self._schemas.items()}
-        self._decoder = ChangeDecoder(resume, self._on_relation, self._relabel, self._on_moved)
-        self._decoder.messages = self._message_relations()
-        self._snapshots = Snapshots(self.name, self.config, progress, self._new_chunk_source, self._seen)
+        schemas = state.schemas if state else {}
+        self._relations = relations = Relations(
+            self.name, self._conn, self._catalog, schemas, self._look_soon
+        )
+        self._decoder = ChangeDecoder(resume, relations.described, relations.relabelled, relations.moved)
+        self._decoder.messages = relations.messages(self._database, self.config.messages)
+        self._snapshots = Snapshots(self.name, self.config, progress, self._new_chunk_source, relations.seen)
+        relations.tables, relations.snapshots = self._tables, self._snapshots
         self._snapshots.plan(self._tables, settle=settle)
         if state is not None:
             self._snapshots.unpublished(ensured.published)
@@ -174,7 +176,9 @@ class PostgresWal(Source):
     def _refuse_lost_publications(self, conn: Connection, state: State | None) -> None:
         """What was written while a publication did not exist is in no stream, without a word from the
         server."""
-        for name in state.identity.get("publications", ()) if state is not None else ():
+        if state is None:
+            return
+        for name in state.identity.get("publications", ()):
             if not pg_catalog.rows(conn, "publication", {"name": name}):
                 raise PositionLost(
                     f"source {self.name}: publication {name} had been dropped; changes since "
@@ -274,13 +278,15 @@ class PostgresWal(Source):
         """The snapshot was all that was wanted, and it is complete."""
         last = self._batch([])
         snapshot = {**last.state.snapshot, "ended": True}
-        self._last = State(last.state.position, self._identity, snapshot, self._schemas)
+        self._last = State(last.state.position, self._identity, snapshot, self._relations.schemas)
         self._ending = True
         return Batch([], self._last, end=True)
 
     def _batch(self, events: Sequence[ChangeEvent]) -> Batch:
         decoder = self._decoder
-        state = State(decoder.position, self._identity, self._snapshots.progress.to_json(), self._schemas)
+        state = State(
+            decoder.position, self._identity, self._snapshots.progress.to_json(), self._relations.schemas
+        )
         return Batch(events, state, decoder.open, decoder.timestamp)
 
     def _chores(self, now: float) -> None:
@@ -343,56 +349,8 @@ class PostgresWal(Source):
 
     # -- tables and schemas ----------------------------------------------------------------------
 
-    def _on_relation(self, relation: Relation) -> Captured:
-        """A relation message: the table is new to this session, or was changed at this very place."""
-        assert self._conn is not None
-        with translate(f"read the catalog for {relation.namespace}.{relation.name}"):
-            known = self._known.get(relation.oid)
-            schema = self._catalog.of_relation(relation, known)
-        table = self._tables.get(relation.oid)
-        if table is not None and table.full_name != f"{relation.namespace}.{relation.name}":
-            self._looked = 0.0  # it was renamed: look what is captured now
-        captured = Captured(relation, self._seen(relation.oid, schema), self._topic(schema))
-        self._snapshots.attend(captured)
-        return captured
-
-    def _seen(self, oid: int, schema: TableSchema) -> TableSchema:
-        """Note a table's schema where it comes up, in the stream or in a chunk; returns the one object
-        that stands for this version."""
-        known = self._known.get(oid)
-        if known == schema:
-            return known
-        if known is not None and oid in self._tables:
-            self._snapshots.changed(self._tables[oid], known, schema)
-        self._known[oid] = schema
-        self._schemas = {**self._schemas, str(oid): schema.to_json()}
-        return schema
-
-    def _relabel(self, captured: Captured) -> Captured:
-        """An enum has a label that our catalog does not know: read the catalog again."""
-        assert self._conn is not None
-        with translate("read the types"):
-            self._catalog.types.refresh(self._conn)
-            schema = self._catalog.of_relation(captured.relation, None)
-        if schema == captured.schema:
-            raise DecodeError(
-                f"table {schema.schema}.{schema.table} has an enum label that the catalog does not know"
-            )
-        captured = captured.recompiled(self._seen(captured.relation.oid, schema))
-        self._snapshots.attend(captured)
-        return captured
-
-    def _on_moved(self, captured: Captured, row: Row) -> None:
-        self._snapshots.moved(captured, row)
-
-    def _topic(self, schema: TableSchema) -> str:
-        return f"{self.name}.{schema.schema}.{schema.table}"
-
-    def _message_relations(self) -> dict[str, Captured]:
-        schema = message_schema(self._database)
-        columns = tuple(RelationColumn(c.name, 0, -1, False) for c in schema.columns)
-        relation = Relation(0, schema.schema, schema.table, "n", columns)
-        return {p: Captured(relation, schema, f"{self.name}.message.{p}") for p in self.config.messages}
+    def _look_soon(self) -> None:
+        self._looked = 0.0
 
     def _look_for_tables(self) -> None:
         """Tables that have appeared since, or were dropped and made again, join in."""
@@ -401,7 +359,7 @@ class PostgresWal(Source):
             found = self._captured_tables(self._conn)
             names = {t.oid: t.full_name for t in self._tables.values()}
             if {t.oid: t.full_name for t in found.values()} != names:
-                self._tables = found
+                self._tables = self._relations.tables = found
                 ensured, settle = self._publish(self._conn)
                 self._snapshots.plan(found, settle=settle)
                 if ensured.created:
@@ -450,41 +408,21 @@ class PostgresWal(Source):
 
     # -- set-up ----------------------------------------------------------------------------------
 
-    def _planned(self, conn: Connection) -> list[publication.Publication]:
-        version = pg_catalog.server(conn)["version"]
-        tables = list(self._captured_tables(conn).values())
-        return publication.plan(self.config, self.name, tables, version)
-
     def check(self) -> list[Finding]:
         """Everything that would hinder a run; see :mod:`.preflight`."""
         return preflight.check(self.name, self.config, self.slot)
 
     def objects(self) -> list[Managed]:
         """The publications and the slot."""
-        with self._connect() as conn, translate("look for slot and publication"):
-            return publication.managed(conn, self._planned(conn), self.slot)
+        return self._objects.listed()
 
     def setup(self) -> list[Managed]:
         """Create publications, then the slot."""
-        with self._connect() as conn, translate("set up slot and publication"):
-            before = publication.managed(conn, self._planned(conn), self.slot)
-            publication.ensure(conn, self._planned(conn))
-            if publication.read_slot(conn, self.slot) is None:
-                publication.create_slot(
-                    conn, self.slot, failover=self.config.failover, timeout=self.config.slot_timeout
-                )
-            return [m for m in before if m.state != "present"]
+        return self._objects.create()
 
     def teardown(self) -> list[Managed]:
         """Drop the slot, then the publications, also those of tables that are gone."""
-        with self._connect() as conn, translate("remove slot and publication"):
-            try:
-                planned = self._planned(conn)
-            except ConfigError:
-                planned = []
-            objects = publication.managed(conn, planned, self.slot)
-            objects = publication.with_strays(conn, self.config, self.name, objects)
-            return publication.drop(conn, objects)
+        return self._objects.remove()
 
     def status(self, state: State | None) -> SourceStatus:
         """Lag and retained WAL in bytes, the slot's health."""
