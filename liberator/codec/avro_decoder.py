@@ -251,7 +251,7 @@ def compile_run(schema: TableSchema, rest: int, needs: Namespace) -> Callable[..
         "        if at != len(data):",
         "            raise ValueError",
         "    except Exception:",
-        "        append(read(topic, data))",
+        "        append(read(topic, data, start, transaction, phase))",
         "        continue",
         # Filled by hand: calling the class takes half as long again.
         "    event = new(ChangeEvent)",

@@ -20,11 +20,13 @@ from liberator.codec.avro_value import union, write_long
 from liberator.event import ChangeEvent, Operation, Phase, Row, Transaction
 from liberator.schema import Column, Kind, LogicalType, TableSchema
 
+#: The branch "null" of a union; it stands first.
+NOTHING = b"\0"
 #: Kinds written as text; those whose columns often repeat themselves come first.
 REPEATING = frozenset({Kind.STRING, Kind.ENUM, Kind.BITS, Kind.NATIVE, Kind.JSON})
 TEXTS = REPEATING | {Kind.UUID}
 #: Kinds written as an int or long, with the bounds that the short ways must stay within.
-_INTEGERS = {Kind.INT16: 1 << 15, Kind.INT32: 1 << 31, Kind.INT64: 1 << 63, Kind.DATE: 1 << 31}
+_INTEGERS = {Kind.INT16: 1 << 15, Kind.INT32: 1 << 31, Kind.DATE: 1 << 31}
 _WINDOWED = frozenset({Kind.INT64, Kind.TIMESTAMP, Kind.TIMESTAMPTZ})
 
 
@@ -37,40 +39,59 @@ class Lines:
     parts: list[str] = field(default_factory=list)
     state: list[str] = field(default_factory=list)
 
+    def guarded(self, i: int) -> list[str]:
+        """The lines with a way out: whatever they raise, ``careful`` writes the value or says why not.
+        A ``try`` costs nothing where nothing is raised."""
+        rest = "".join(f"; {part} = b''" for part in self.parts[1:])
+        return [
+            "try:",
+            *(f"    {line}" for line in self.lines),
+            "except Exception:",
+            f"    {self.parts[0]} = careful({i}, v{i}){rest}",
+        ]
+
 
 def column_lines(column: Column, i: int, repeats: bool, names: Namespace) -> Lines:
     """The lines for column ``i``; what they need is put into ``names``. ``repeats``: a text column
     whose values are worth remembering."""
     order = column_branches(column)
     prefix = write_long(order.index("value")) if len(order) > 1 else b""
-    names[f"w{i}"] = union(column.type, order)[0]
     kind = column.type.kind
     if kind is Kind.BOOL:
-        out = _bool(i, prefix, names)
-    elif kind in TEXTS and repeats:
+        return _bool(i, prefix, names)
+    if kind in TEXTS and repeats:
         names[f"t{i}"] = avro_tables.Texts(prefix)
-        out = Lines([f"p{i} = t{i}[v{i}]"], [f"p{i}"])
-    elif kind in TEXTS:
-        out = _sized(i, prefix, f"v{i}.encode()", names)
-    elif kind is Kind.BYTES:
-        out = _sized(i, prefix, f"v{i}", names)
-    elif kind in _INTEGERS or kind in _WINDOWED:
-        out = _integer(i, prefix, kind)
-    elif kind is Kind.TIME:
-        out = _time(i, prefix)
-    elif kind is Kind.FLOAT64:
-        names["double"] = struct.Struct("<d").pack
-        out = Lines([f"q{i} = double(v{i})", f"p{i} = {prefix!r}"], [f"p{i}", f"q{i}"])
-    elif kind is Kind.DECIMAL and fixed_scale(column.type):
-        out = _decimal(i, prefix, column.type)
-    else:
+        return Lines([f"p{i} = t{i}[v{i}]"], [f"p{i}"])
+    made = _value_lines(column.type, i, prefix, names)
+    if made is None:
+        names[f"w{i}"] = union(column.type, order)[0]
         return Lines([f"p{i} = w{i}(v{i})"], [f"p{i}"])
-    if "null" in order and kind is not Kind.BOOL and not (kind in TEXTS and repeats):
-        values = ((part, b"\0" if part[0] == "p" else b"") for part in out.parts)
-        nothing = "; ".join(f"{part} = {value!r}" for part, value in values)
-        indented = [f"    {line}" for line in out.lines]
-        out.lines = [f"if v{i} is None:", f"    {nothing}", "else:", *indented]
-    return out
+    if "null" in order:
+        rest = "".join(f"; {part} = b''" for part in made.parts[1:])
+        indented = [f"    {line}" for line in made.lines]
+        made.lines = [f"if v{i} is None: {made.parts[0]} = {NOTHING!r}{rest}", "else:", *indented]
+    return made
+
+
+def _value_lines(type: LogicalType, i: int, prefix: bytes, names: Namespace) -> Lines | None:  # noqa: A002
+    """The lines for a value that is not null; None: there is no short way."""
+    kind = type.kind
+    if kind in TEXTS:
+        return _sized(i, prefix, f"v{i}.encode()", names)
+    if kind is Kind.BYTES:
+        return _sized(i, prefix, f"v{i}", names)
+    if kind in _INTEGERS:
+        return _integer(i, prefix, _INTEGERS[kind])
+    if kind in _WINDOWED:
+        return _windowed(i, prefix, kind)
+    if kind is Kind.TIME:
+        return _time(i, prefix)
+    if kind is Kind.FLOAT64:
+        names["double"] = struct.Struct("<d").pack
+        return Lines([f"p{i} = {prefix!r}", f"q{i} = double(v{i})"], [f"p{i}", f"q{i}"])
+    if kind is Kind.DECIMAL and fixed_scale(type):
+        return _decimal(i, prefix, type)
+    return None
 
 
 def _bool(i: int, prefix: bytes, names: Namespace) -> Lines:
@@ -90,59 +111,56 @@ def _sized(i: int, prefix: bytes, data: str, names: Namespace) -> Lines:
 _LENGTHS = {prefix: avro_tables.Lengths(prefix) for prefix in (b"", b"\0", b"\2")}
 
 
-def _tables(i: int, prefix: bytes) -> tuple[str, str, list[str], list[str]]:
-    """Which tables write a number behind ``prefix``, and the line and part that write it else."""
-    if prefix == b"\2":
-        return "ZN", "LN", [], []
-    return "Z", "L", [f"o{i} = {prefix!r}"] if prefix else [], [f"o{i}"] if prefix else []
+def _named(prefix: bytes, name: str) -> str:
+    """The table or function that writes a number behind ``prefix``."""
+    return f"{name}N" if prefix == b"\2" else name
 
 
-def _integer(i: int, prefix: bytes, kind: Kind) -> Lines:
-    small, low, before, first = _tables(i, prefix)
-    top = min(avro_tables.WINDOW, _INTEGERS.get(kind, 1 << 63))
+def _behind(i: int, prefix: bytes, made: Lines) -> Lines:
+    """A prefix that no table contains (the value of a key that may be an escape) as a part of its own."""
+    if prefix != b"\0":
+        return made
+    return Lines([f"o{i} = {prefix!r}", *made.lines], [f"o{i}", *made.parts], made.state)
+
+
+def _integer(i: int, prefix: bytes, top: int) -> Lines:
+    z, low, below = (_named(prefix, name) for name in ("Z", "L", "below"))
+    near = min(avro_tables.WINDOW, top)
     lines = [
-        *before,
-        f"if 0 <= v{i} < {avro_tables.SMALL}:",
-        f"    p{i} = {small}[v{i}]; q{i} = b''",
-        f"elif 0 < v{i} < {top}:",
-        f"    p{i} = {low}[v{i} & 8191]; q{i} = F[v{i} >> 13]",
+        f"if 0 <= v{i} < {avro_tables.SMALL}: p{i} = {z}[v{i}]; q{i} = b''",
+        f"elif 0 < v{i} < {near}: p{i} = {low}[v{i} & 8191]; q{i} = F[v{i} >> 13]",
+        f"elif 0 > v{i} >= {-near}: p{i} = {below}(v{i}); q{i} = b''",
+        "else: raise ValueError",
     ]
-    if kind not in _WINDOWED:
-        return Lines([*lines, *_careful(i, prefix, f"q{i} = b''")], [*first, f"p{i}", f"q{i}"])
-    near = [
+    return _behind(i, prefix, Lines(lines, [f"p{i}", f"q{i}"]))
+
+
+def _windowed(i: int, prefix: bytes, kind: Kind) -> Lines:
+    z, low = _named(prefix, "Z"), _named(prefix, "L")
+    lines = [
         f"h = v{i} - b{i}",
-        f"if 0 <= h < {avro_tables.WINDOW}:",
-        f"    p{i} = {low}[h & 8191]; q{i} = M[h >> 13]; r{i} = c{i}",
+        f"if 0 <= h < {avro_tables.WINDOW}: p{i} = {low}[h & 8191]; q{i} = M[h >> 13]; r{i} = c{i}",
+        f"else: b{i}, c{i}, p{i}, q{i}, r{i} = window(v{i}, {low})",
     ]
-    far = [
-        f"b{i}, c{i}, p{i}, q{i}, r{i} = window(v{i}, {low})",
-    ]
-    parts = [*first, f"p{i}", f"q{i}", f"r{i}"]
     if kind is Kind.INT64:
-        lines[-3] += f"; r{i} = b''"
-        lines[-1] += f"; r{i} = b''"
-        inner = [*near, "else:", *(f"    {line}" for line in far)]
-        lines += ["else:", *(f"    {line}" for line in inner)]
-    else:
-        lines = [*before, *near, "else:", *(f"    {line}" for line in far)]
-    return Lines(lines, parts, [f"b{i}", f"c{i}"])
-
-
-def _careful(i: int, prefix: bytes, rest: str) -> list[str]:
-    """The line for what has no short way; ``w`` writes the branch itself."""
-    undo = f"o{i} = b''; " if prefix == b"\0" else ""
-    return ["else:", f"    {undo}p{i} = w{i}(v{i}); {rest}"]
+        lines = [
+            f"if 0 <= v{i} < {avro_tables.SMALL}: p{i} = {z}[v{i}]; q{i} = r{i} = b''",
+            f"elif 0 < v{i} < {avro_tables.WINDOW}:",
+            f"    p{i} = {low}[v{i} & 8191]; q{i} = F[v{i} >> 13]; r{i} = b''",
+            "else:",
+            *(f"    {line}" for line in lines),
+        ]
+    return _behind(i, prefix, Lines(lines, [f"p{i}", f"q{i}", f"r{i}"], [f"b{i}", f"c{i}"]))
 
 
 def _time(i: int, prefix: bytes) -> Lines:
-    _, low, before, first = _tables(i, prefix)
+    low = _named(prefix, "L")
     lines = [
-        *before,
         f"if {avro_tables.WINDOW} <= v{i} < 86400000000:",
         f"    p{i} = {low}[v{i} & 8191]; q{i} = M[v{i} >> 13 & 16383]; r{i} = F[v{i} >> 27]",
-        *_careful(i, prefix, f"q{i} = b''; r{i} = b''"),
+        "else: raise ValueError",
     ]
-    return Lines(lines, [*first, f"p{i}", f"q{i}", f"r{i}"])
+    return _behind(i, prefix, Lines(lines, [f"p{i}", f"q{i}", f"r{i}"]))
 
 
 def _decimal(i: int, prefix: bytes, type: LogicalType) -> Lines:  # noqa: A002
@@ -151,16 +169,25 @@ def _decimal(i: int, prefix: bytes, type: LogicalType) -> Lines:  # noqa: A002
     for size in (3, 2, 1, 4):  # the usual first
         low, high = (0 if size == 1 else 1 << 8 * size - 9), min(1 << 8 * size - 1, most)
         if low < high:
-            lines.append(f"{'elif' if lines else 'if'} {low} <= v{i} < {high}:")
-            lines.append(f"    p{i} = {prefix + write_long(size)!r}; q{i} = v{i}.to_bytes({size}, 'big')")
-    lines += ["else:", f"    p{i} = w{i}(v{i}); q{i} = b''"]
-    return Lines(lines, [f"p{i}", f"q{i}"])
+            part = f"p{i} = {prefix + write_long(size)!r}; q{i} = v{i}.to_bytes({size}, 'big')"
+            lines.append(f"{'elif' if lines else 'if'} {low} <= v{i} < {high}: {part}")
+    for size in (1, 2, 3, 4):
+        low = max(-1 << 8 * size - 1, 1 - most)
+        part = (
+            f"p{i} = {prefix + write_long(size)!r}; q{i} = (v{i} + {1 << 8 * size}).to_bytes({size}, 'big')"
+        )
+        lines.append(f"elif 0 > v{i} >= {low}: {part}")
+    return Lines([*lines, "else: raise ValueError"], [f"p{i}", f"q{i}"])
 
 
+#: Writes a value of a column by its number, or raises the error that names the column.
+Careful = Callable[[int, Any], bytes]
 #: Names bound in every generated function.
 _ALL: Namespace = {
     "join": b"".join,
     **{name: getattr(avro_tables, name) for name in ("Z", "ZN", "L", "LN", "F", "M", "window", "number")},
+    "below": avro_tables.below,
+    "belowN": avro_tables.below_n,
     "CREATE": Operation.CREATE,
     "UPDATE": Operation.UPDATE,
     "READ": Operation.READ,
@@ -173,7 +200,7 @@ class _Table:
     def __init__(self, schema: TableSchema, repeating: frozenset[int]):
         self.names: Namespace = dict(_ALL)
         columns = [column_lines(c, i, i in repeating, self.names) for i, c in enumerate(schema.columns)]
-        self.lines = [line for made in columns for line in made.lines]
+        self.lines = [line for i, made in enumerate(columns) for line in made.guarded(i)]
         self.parts = "".join(f"{part}, " for made in columns for part in made.parts)
         self.key = "".join(f"{part}, " for i in schema.key for part in columns[i].parts)
         self.unpack = f"({''.join(f'v{i}, ' for i in range(len(columns)))})"
@@ -181,11 +208,18 @@ class _Table:
         self.state = {name: avro_tables.NOWHERE if name[0] == "b" else b"" for name in state}
 
 
-def compile_row(schema: TableSchema) -> Callable[[Row], bytes]:
-    """A function from a row to its bytes, which raises anything at all for what it does not know."""
+def compile_row(
+    schema: TableSchema, careful: Careful, key_frame: bytes
+) -> Callable[[Row], tuple[bytes, bytes]]:
+    """A function from a row to its bytes and those of its framed key.
+
+    Whatever it has no short way for it gives to ``careful``.
+    """
     table = _Table(schema, frozenset())
-    body = [f"{table.unpack} = values", *table.lines, f"return join(({table.parts}))"]
-    return function("row values", body, table.names, table.state)
+    key = f"join((key_frame, {table.key}))" if table.key else "None"
+    body = [f"{table.unpack} = values", *table.lines, f"return join(({table.parts})), {key}"]
+    names = table.names | {"careful": careful, "key_frame": key_frame}
+    return function("row values", body, names, table.state)
 
 
 def compile_shared(schema: TableSchema, phases: dict[str, bytes]) -> Callable[[Transaction, Phase], bytes]:
@@ -251,7 +285,9 @@ def compile_run(
         "keys = records.keys.append",
         "values = records.values.append",
         "transaction = phase = None",
-        "prefix = frame + shared.now + place",
+        "if now is not shared.now:",
+        "    now = shared.now",
+        "    prefix = frame + now + place",
         "for event in events:",
         "    if event.schema is not schema or (event.topic is not topic and event.topic != topic):",
         "        return event",
@@ -282,5 +318,6 @@ def compile_run(
         "    slow(event, head, keys, values)",
         "return None",
     ]
-    run = function("run schema, events, records", body, table.names | names, table.state)
+    state = table.state | {"now": None, "prefix": b""}
+    run = function("run schema, events, records", body, table.names | names, state)
     return run, {i: table.names[f"t{i}"] for i in repeating}

@@ -12,10 +12,13 @@ from typing import Any
 from liberator.codec.avro_decoder import compile_head, compile_row, compile_run
 from liberator.codec.avro_schema import column_branches, names, shared_part
 from liberator.codec.avro_value import Read, read_blocks, read_long, read_text, union, write_text
-from liberator.codec.envelope import OPERATIONS, PHASES, Append, Item, frame, with_absent
+from liberator.codec.envelope import OPERATIONS, PHASES, Append, Item, frame
 from liberator.errors import DecodeError
-from liberator.event import ChangeEvent, Operation, Phase, Position, Row, Transaction
+from liberator.event import ABSENT, ChangeEvent, Operation, Phase, Position, Row, Transaction
 from liberator.schema import TableSchema
+
+#: Columns, by their place in the table.
+Places = tuple[int, ...]
 
 
 class AvroRowReader:
@@ -92,6 +95,7 @@ class ChangeReader:
         self._shared_read = [union(c.type, column_branches(c))[1] for c in self._shared.columns]
         self._fast_head = compile_head(self._shared)
         self._known, self._phase = b"", Phase.STREAM
+        self._words_known: list[tuple[bytes, Operation, Places, Places]] = []
         unmoved = b"\0" if schema.key else b""
         plain = (Operation.CREATE, Operation.UPDATE, Operation.READ)
         rests = {write_text(op.value) + b"\0\0" + unmoved + b"\0\2": op for op in plain}
@@ -129,39 +133,57 @@ class ChangeReader:
         _, stamp, epoch, major, *origin, id_ = row
         return at, Transaction(id_, Position(epoch, major), stamp, tuple(origin)), PHASES[name]
 
-    def read(self, topic: str, value: bytes) -> ChangeEvent:
-        """The event in ``value``, which begins with the frame, the careful way. Raises DecodeError."""
-        at, transaction, phase = self._head(value)
-        ordinal, at = read_long(value, at)
-        table_ordinal, at = read_long(value, at)
-        op, at = read_text(value, at)
-        missing, at = read_blocks(value, at, read_text)
-        missing_before, at = read_blocks(value, at, read_text)
-        moved = None
+    def read(self, topic: str, data: bytes, at: int, transaction: Transaction, phase: Phase) -> ChangeEvent:
+        """The event in ``data``, whose head ends at ``at``, the careful way. Raises DecodeError."""
+        ordinal, at = read_long(data, at)
+        table_ordinal, at = read_long(data, at)
+        operation, missing, missing_before, at = self._words(data, at)
+        moved = before = after = None
         if self.schema.key:
-            moved, at = _optional(value, at, self._rows.key)
-        before, at = _optional(value, at, self._rows.row)
-        after, at = _optional(value, at, self._rows.row)
-        if at != len(value):
+            moved, at = _optional(data, at, self._rows.key)
+        before, at = _optional(data, at, self._rows.row)
+        after, at = _optional(data, at, self._rows.row)
+        if at != len(data):
             raise DecodeError("a record does not end where its schema says")
-        if op not in OPERATIONS:
-            raise DecodeError("a record has an operation that does not exist")
-        fields = self._rows.fields
+        if missing_before and before is not None:
+            before = _absent(before, missing_before)
+        if missing and after is not None:
+            after = _absent(after, missing)
         return ChangeEvent(
-            OPERATIONS[op],
-            topic,
-            self.schema,
-            None if before is None else with_absent(before, fields, missing_before),
-            None if after is None else with_absent(after, fields, missing),
-            transaction,
-            ordinal,
-            table_ordinal,
-            phase,
-            moved,
+            operation, topic, self.schema, before, after, transaction, ordinal, table_ordinal, phase, moved
         )
+
+    def _words(self, data: bytes, at: int) -> tuple[Operation, Places, Places, int]:
+        """The operation, the columns that were not sent of after and of before, and the offset behind.
+
+        The same few combinations come again and again, so they are recognised as a whole."""
+        for known, operation, missing, missing_before in self._words_known:
+            if data.startswith(known, at):
+                return operation, missing, missing_before, at + len(known)
+        begin = at
+        letter, at = read_text(data, at)
+        after, at = read_blocks(data, at, read_text)
+        before, at = read_blocks(data, at, read_text)
+        fields = self._rows.fields
+        try:
+            operation = OPERATIONS[letter]
+            missing, missing_before = tuple(map(fields.index, after)), tuple(map(fields.index, before))
+        except (KeyError, ValueError):
+            raise DecodeError("a record has an operation, or names a field, that does not exist") from None
+        del self._words_known[7:]
+        self._words_known.insert(0, (data[begin:at], operation, missing, missing_before))
+        return operation, missing, missing_before, at
+
+
+def _absent(row: Row, places: Places) -> Row:
+    out = list(row)
+    for i in places:
+        out[i] = ABSENT
+    return tuple(out)
 
 
 def _optional(data: bytes, at: int, read: Read) -> tuple[Any, int]:
+    """What ``read`` finds behind the branch byte of a nullable record."""
     branch, at = read_long(data, at)
     if branch == 0:
         return None, at

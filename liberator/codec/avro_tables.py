@@ -11,6 +11,7 @@ its place: small, because tables that the processor cannot keep near cost more t
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from liberator.codec.avro_value import read_text, write_long
@@ -35,6 +36,8 @@ def _unsigned(value: int) -> bytes:
 Z = tuple(_unsigned(2 * i) for i in range(SMALL))
 #: The lower 13 bits of a larger number, never the last bytes.
 L = tuple(bytes((2 * i & 127 | 128, 2 * i >> 7 | 128)) for i in range(SMALL))
+#: The same for negative numbers, by their distance below -1: the lower 13 bits of what is further below.
+LB = tuple(bytes((2 * i + 1 & 127 | 128, 2 * i + 1 >> 7 | 128)) for i in range(SMALL))
 #: 14 bits as the last bytes of a number, and as bytes that others follow.
 F = tuple(_unsigned(i) for i in range(1 << 14))
 M = tuple(bytes((i & 127 | 128, i >> 7 | 128)) for i in range(1 << 14))
@@ -60,7 +63,7 @@ class Lengths(dict[int, bytes]):
 class Texts(dict[Any, bytes]):
     """The texts of a column that repeats itself, encoded once; null too where the column has it.
 
-    ``full`` turns true when the column turns out not to repeat itself: it is then better served directly.
+    ``full`` is called when the column turns out not to repeat itself: it is then better served directly.
     """
 
     MOST = 500
@@ -70,7 +73,7 @@ class Texts(dict[Any, bytes]):
         super().__init__()
         self._prefix = prefix
         self._seen = 0
-        self.full = False
+        self.full: Callable[[], None] | None = None
         if prefix:
             self[None] = b"\0"
 
@@ -79,7 +82,8 @@ class Texts(dict[Any, bytes]):
         made = self._prefix + write_long(len(data)) + data
         self._seen += 1
         if self._seen > self.MOST:
-            self.full = True
+            if self.full is not None:
+                self.full()
         elif len(data) <= self.LONGEST:
             self[text] = made
         return made
@@ -113,7 +117,7 @@ def window(value: int, first: tuple[bytes, ...]) -> tuple[int, bytes, bytes, byt
     """
     if not WINDOW <= value < 1 << 63:
         prefix = first[0][:-2]
-        return NOWHERE, b"", prefix + write_long(value), b"", b""
+        return NOWHERE, b"", prefix + (below(value) if value < 0 else write_long(value)), b"", b""
     high, low = value >> 27, value & WINDOW - 1
     end = _highs.get(high)
     if end is None:
@@ -141,6 +145,23 @@ def near_n(value: int) -> tuple[int, bytes, tuple[bytes, ...], bytes, bytes]:
     """The same behind the branch "value" of a nullable union."""
     base, end, table, first, second = near(value)
     return base, end, ZN if table is Z else LN, b"\2" + first, second
+
+
+def below(value: int) -> bytes:
+    """Any negative 64-bit number."""
+    rest = ~value
+    if rest < 64:
+        return bytes((2 * rest + 1,))
+    if rest < WINDOW:
+        return (LB[rest & SMALL - 1] + F[rest >> 13]) if rest >= SMALL else _unsigned(2 * rest + 1)
+    if rest < 1 << 62:
+        return LB[rest & SMALL - 1] + M[rest >> 13 & 16383] + _unsigned(rest >> 27)
+    return write_long(value)
+
+
+def below_n(value: int) -> bytes:
+    """The same behind the branch "value" of a nullable union."""
+    return b"\2" + below(value)
 
 
 def number(value: int) -> bytes:

@@ -41,22 +41,22 @@ def write_long(value: int) -> bytes:
 
 def read_long(data: bytes, at: int) -> tuple[int, int]:
     """The inverse of :func:`write_long`; at most ten bytes."""
-    rest = shift = 0
-    while True:
-        try:
-            byte = data[at]
-        except IndexError:
-            raise DecodeError("the record ends in the middle of a number") from None
-        at += 1
-        rest |= (byte & 127) << shift
+    try:
+        byte = data[at]
         if byte < 128:
-            break
-        shift += 7
-        if shift > 63:
-            raise DecodeError("a number in the record is longer than 64 bits")
-    if rest >> 64:
+            return (byte >> 1) ^ -(byte & 1), at + 1
+        rest = shift = 0
+        while byte > 127 and shift < 70:
+            rest |= (byte & 127) << shift
+            shift += 7
+            at += 1
+            byte = data[at]
+    except IndexError:
+        raise DecodeError("the record ends in the middle of a number") from None
+    rest |= byte << shift
+    if shift == 70 or rest >> 64:
         raise DecodeError("a number in the record is longer than 64 bits")
-    return (rest >> 1) ^ -(rest & 1), at
+    return (rest >> 1) ^ -(rest & 1), at + 1
 
 
 def _integer(low: int, high: int) -> tuple[Write, Read]:

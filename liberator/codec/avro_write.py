@@ -9,13 +9,14 @@ business of ``avro``.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 from liberator.codec import Producer
 from liberator.codec.avro_encoder import REPEATING, compile_row, compile_run, compile_shared
 from liberator.codec.avro_generate import Namespace
 from liberator.codec.avro_schema import column_branches, names, shared_part
-from liberator.codec.avro_tables import Ordinals
+from liberator.codec.avro_tables import Ordinals, number
 from liberator.codec.avro_value import Write, union, write_long, write_text
 from liberator.codec.envelope import Misfit, absent, check_transaction, frame, keyless_move, wrong
 from liberator.errors import SchemaError
@@ -71,31 +72,19 @@ class Shared:
 
 
 class AvroRows:
-    """The rows and keys of one table version, to bytes; the careful way around ``fast``."""
+    """The rows and keys of one table version, to bytes."""
 
     def __init__(self, schema: TableSchema, key_id: int, value_id: int):
         self.schema = schema
         self.fields = names(schema.columns)
         self.value_id = value_id
         self.key_frame, self.value_frame = frame(key_id), frame(value_id)
-        self.fast = compile_row(schema)
         self._write: list[Write] = [union(c.type, column_branches(c))[0] for c in schema.columns]
         self._missing: dict[tuple[int, ...], bytes] = {(): b"\0"}
+        self._fast = compile_row(schema, self.column, self.key_frame)
 
-    def row(self, row: Row) -> tuple[bytes, bytes]:
-        """The array of the fields that were not sent, and the row; these stand as null in it."""
-        try:
-            return b"\0", self.fast(row)
-        except Exception:
-            return self.missing(row), self._careful(row)
-
-    def _careful(self, row: Row) -> bytes:
-        if len(row) != len(self.fields):
-            table = f"{self.schema.schema}.{self.schema.table}"
-            raise SchemaError(f"table {table} has {len(self.fields)} columns, a row of it {len(row)}")
-        return b"".join(map(self._column, range(len(row)), row))
-
-    def _column(self, i: int, value: Any) -> bytes:
+    def column(self, i: int, value: Any) -> bytes:
+        """A value of column ``i``, the careful way. An absent one is null. Raises SchemaError."""
         if value is ABSENT:
             if "null" in column_branches(self.schema.columns[i]):
                 return b"\0"
@@ -105,9 +94,18 @@ class AvroRows:
         except Misfit as exc:
             raise wrong(self.schema, i, str(exc)) from None
 
-    def missing(self, row: Row) -> bytes:
-        """The array of the names of the fields that were not sent."""
+    def row(self, row: Row) -> tuple[bytes, bytes, bytes | None]:
+        """The array of the fields that were not sent; the row, in which they are null; its framed key."""
         places = absent(row)
+        if places:
+            key = self.schema.key
+            row = tuple([None if i in places and i not in key else value for i, value in enumerate(row)])
+        elif len(row) != len(self.fields):
+            table = f"{self.schema.schema}.{self.schema.table}"
+            raise SchemaError(f"table {table} has {len(self.fields)} columns, a row of it {len(row)}")
+        return self._names_of(places), *self._fast(row)
+
+    def _names_of(self, places: tuple[int, ...]) -> bytes:
         known = self._missing.get(places)
         if known is None:
             fields = [write_text(self.fields[i]) for i in places]
@@ -118,7 +116,7 @@ class AvroRows:
 
     def key(self, values: Row) -> bytes:
         """The values of the key columns, in key order."""
-        return b"".join(map(self._column, self.schema.key, values))
+        return b"".join(map(self.column, self.schema.key, values))
 
     def framed_row(self, row: Row) -> bytes:
         """A row as a record's value."""
@@ -141,30 +139,42 @@ class ChangeWriter:
         self._rows = rows
         schema = rows.schema
         place = map(write_text, (schema.database, schema.schema, schema.table))
-        unmoved = b"\0" if schema.key else b""
-        rest = {op: write_text(op.value) + b"\0\0" + unmoved + b"\0\2" for op in Operation}
+        self._unmoved = b"\0" if schema.key else b""
+        self._letters = {operation.value: write_text(operation.value) for operation in Operation}
+        rest = b"\0\0" + self._unmoved + b"\0\2"
         self._names: Namespace = {
             "topic": topic,
             "frame": rows.value_frame,
             "place": shared.constant + b"".join(place),
             "shared": shared,
             "key_frame": rows.key_frame,
-            "ordinals_c": Ordinals(rest[Operation.CREATE]),
-            "ordinals_u": Ordinals(rest[Operation.UPDATE]),
-            "ordinals_r": Ordinals(rest[Operation.READ]),
+            "ordinals_c": Ordinals(self._letters["c"] + rest),
+            "ordinals_u": Ordinals(self._letters["u"] + rest),
+            "ordinals_r": Ordinals(self._letters["r"] + rest),
+            "careful": self._column,
             "slow": self._slow,
         }
-        self._compile(frozenset(i for i, c in enumerate(schema.columns) if c.type.kind in REPEATING))
+        self._repeating = frozenset(i for i, c in enumerate(schema.columns) if c.type.kind in REPEATING)
+        self._compile()
 
-    def _compile(self, repeating: frozenset[int]) -> None:
-        self._run, self._texts = compile_run(self._rows.schema, repeating, self._names)
+    def _compile(self) -> None:
+        self._run, texts = compile_run(self._rows.schema, self._repeating, self._names)
+        self._full: set[int] = set()
+        for i, remembered in texts.items():
+            remembered.full = partial(self._full.add, i)
 
     def run(self, schema: TableSchema, events: Iterator[ChangeEvent], records: Records) -> ChangeEvent | None:
         """See :class:`liberator.codec.runs.Writer`."""
-        full = [i for i, texts in self._texts.items() if texts.full]
-        if full:
-            self._compile(frozenset(self._texts) - set(full))
+        if self._full:
+            self._repeating -= self._full
+            self._compile()
         return self._run(schema, events, records)
+
+    def _column(self, i: int, value: Any) -> bytes:
+        """A value that the generated code does not know; one that is absent concerns the whole event."""
+        if value is ABSENT:
+            raise ValueError
+        return self._rows.column(i, value)
 
     def _slow(
         self,
@@ -173,21 +183,33 @@ class ChangeWriter:
         keys: Callable[[bytes | None], None],
         values: Callable[[bytes | None], None],
     ) -> None:
-        """Encode an event that the generated code does not."""
-        rows, before, after = self._rows, event.before, event.after
-        parts = [head, write_long(event.ordinal), write_long(event.table_ordinal)]
-        parts.append(write_text(event.operation.value))
-        missing_after, row_after = (b"\0", b"") if after is None else rows.row(after)
-        missing_before, row_before = (b"\0", b"") if before is None else rows.row(before)
-        parts += missing_after, missing_before
-        if rows.schema.key:
-            parts.append(b"\0" if event.moved is None else b"\2" + rows.key(event.moved))
-        elif event.moved is not None:
-            raise keyless_move(rows.schema)
-        parts += b"\0" if before is None else b"\2", row_before, b"\0" if after is None else b"\2", row_after
-        value = b"".join(parts)
-        key = None if (identity := event.key) is None else rows.framed_key(identity)
-        values(value)
+        """Encode an event that is not a plain create, update or read of a whole row."""
+        rows, before, after, key = self._rows, event.before, event.after, None
+        missing_before = missing_after = b"\0"
+        row_before = row_after = b""
+        if before is not None:
+            missing_before, row_before, key = rows.row(before)
+        if after is not None:
+            missing_after, row_after, key = rows.row(after)
+        moved = self._unmoved
+        if event.moved is not None:
+            if not moved:
+                raise keyless_move(rows.schema)
+            moved = b"\2" + rows.key(event.moved)
+        parts = (
+            head,
+            number(event.ordinal),
+            number(event.table_ordinal),
+            self._letters[event.operation.value],
+            missing_after,
+            missing_before,
+            moved,
+            b"\0" if before is None else b"\2",
+            row_before,
+            b"\0" if after is None else b"\2",
+            row_after,
+        )
+        values(b"".join(parts))
         keys(key)
         if key is not None and event.operation is Operation.DELETE:
             values(None)

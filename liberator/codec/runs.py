@@ -48,18 +48,20 @@ class RunEncoder:
     def __call__(self, events: Sequence[ChangeEvent], records: Records) -> None:
         now = time.time_ns() // 1_000_000
         self._start(now)
+        topics, values = records.topics, records.values
         rest = iter(events)
         event = next(rest, None)
-        while event is not None:
-            known = self._by_object.get((id(event.schema), event.topic))
-            writer = known[0] if known is not None else self._find(event.schema, event.topic)
-            try:
-                event = writer.run(event.schema, chain((event,), rest), records)
-            finally:
-                count = len(records.values) - len(records.topics)
-                records.topics.extend([writer.topic] * count)
-                records.headers.extend([_NO_HEADERS] * (len(records.values) - len(records.headers)))
-                records.timestamps.extend([now] * count)
+        try:
+            while event is not None:
+                known = self._by_object.get((id(event.schema), event.topic))
+                writer = known[0] if known is not None else self._find(event.schema, event.topic)
+                try:
+                    event = writer.run(event.schema, chain((event,), rest), records)
+                finally:
+                    topics.extend([writer.topic] * (len(values) - len(topics)))
+        finally:
+            records.headers.extend([_NO_HEADERS] * (len(values) - len(records.headers)))
+            records.timestamps.extend([now] * (len(values) - len(records.timestamps)))
 
     def _find(self, schema: TableSchema, topic: str) -> Writer:
         made = self._by_fingerprint.get((schema.fingerprint, topic))
