@@ -158,7 +158,7 @@ def apply(name: str, order: Mapping[str, Any], desk: Desk) -> bool:
     """Run sink ``name`` until stopped, or until it has committed the cursor that the supervisor names,
     perhaps later."""
     from liberator.apply import Apply, Plan
-    from liberator.codec import decoder
+    from liberator.codec.decoder import RecordDecoder
     from liberator.patterns import Patterns
 
     kind = plugins.sink_class(order["options"]["type"])
@@ -168,7 +168,7 @@ def apply(name: str, order: Mapping[str, Any], desk: Desk) -> bool:
     with _open_log(order) as log:
         log.claim(f"sink:{name}")
         publish = desk.publisher(f"sink:{name}", log)
-        pump = Apply(lambda: kind(name, options), log, decoder(log.registry), plan, publish)
+        pump = Apply(lambda: kind(name, options), log, RecordDecoder(log.registry), plan, publish)
         return pump.run(desk.stopped, desk.cursor)
 
 
@@ -196,7 +196,9 @@ def upkeep(_name: str, order: Mapping[str, Any], desk: Desk) -> bool:
 
 def _open_log(order: Mapping[str, Any]) -> Log:
     kind = plugins.log_class(order["log"]["type"])
-    return kind.from_config(kind.Config.model_validate(order["log"]))
+    # The supervisor has made it. A log that has gone since, or that is in the supervisor's memory, must
+    # not be replaced by an empty one.
+    return kind.from_config(kind.Config.model_validate(order["log"]), create=False)
 
 
 def _defect(exc: Exception) -> dict[str, Any]:
