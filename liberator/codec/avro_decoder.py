@@ -244,7 +244,7 @@ def compile_run(schema: TableSchema, rest: int, needs: Namespace) -> Callable[..
         "            at += 1",
         "            while data[at] > 127: at += 1",
         f"            at += {rest + 1}",
-        "            size = at - start",
+        "            size = saved[4] = at - start",
         "            middle = middles[data[start:at]]",
         "        ordinal, table_ordinal, operation = middle",
         *(f"        {line}" for line in lines),

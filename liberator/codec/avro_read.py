@@ -6,7 +6,7 @@ decoded again here by the careful functions of ``avro_value``, which either know
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from liberator.codec.avro_decoder import compile_head, compile_row, compile_run
@@ -103,12 +103,10 @@ class ChangeReader:
         needs = {"frame": frame(number), "read_head": self._read_head, "read": self.read}
         # what the runs hand on: the last record's head, what it says, its length, that of the middle
         needs |= {"saved": [b"\xff", None, None, 0, 0], "middles": middles, "known": middles.get}
-        self._run = compile_run(schema, len(min(rests)), needs)
-
-    def run(self, items: Iterator[Item], append: Append) -> Item | None:
-        """See :class:`liberator.codec.decoder.Reader`."""
-        item: Item | None = self._run(items, append)
-        return item
+        #: See :class:`liberator.codec.decoder.Reader`.
+        self.run: Callable[[Iterator[Item], Append], Item | None] = compile_run(
+            schema, len(min(rests)), needs
+        )
 
     def _read_head(self, data: bytes) -> tuple[bytes, Transaction, Phase]:
         """Everything up to the transaction's id, as bytes and as what it says."""

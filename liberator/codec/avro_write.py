@@ -24,6 +24,8 @@ from liberator.event import ABSENT, ChangeEvent, Operation, Phase, Row, Transact
 from liberator.log import Records
 from liberator.schema import TableSchema
 
+#: See :meth:`liberator.codec.runs.Writer.run`.
+Run = Callable[[TableSchema, Iterator[ChangeEvent], Records], ChangeEvent | None]
 #: How many different sets of absent columns are remembered per table version.
 REMEMBERED = 1000
 
@@ -158,17 +160,22 @@ class ChangeWriter:
         self._compile()
 
     def _compile(self) -> None:
-        self._run, texts = compile_run(self._rows.schema, self._repeating, self._names)
-        self._full: set[int] = set()
+        run, texts = compile_run(self._rows.schema, self._repeating, self._names)
+        #: See :class:`liberator.codec.runs.Writer`.
+        self.run: Run = run
         for i, remembered in texts.items():
-            remembered.full = partial(self._full.add, i)
+            remembered.full = partial(self._remember_no_more, i)
 
-    def run(self, schema: TableSchema, events: Iterator[ChangeEvent], records: Records) -> ChangeEvent | None:
-        """See :class:`liberator.codec.runs.Writer`."""
-        if self._full:
-            self._repeating -= self._full
-            self._compile()
-        return self._run(schema, events, records)
+    def _remember_no_more(self, i: int) -> None:
+        """Compile anew before the next run, when all columns that are full are known."""
+        self._repeating -= {i}
+        self.run = self._compiled_anew
+
+    def _compiled_anew(
+        self, schema: TableSchema, events: Iterator[ChangeEvent], records: Records
+    ) -> ChangeEvent | None:
+        self._compile()
+        return self.run(schema, events, records)
 
     def _column(self, i: int, value: Any) -> bytes:
         """A value that the generated code does not know; one that is absent concerns the whole event."""
