@@ -49,7 +49,8 @@ select c.relname,
                  from pg_index i, unnest(i.indkey) with ordinality k(n, o), pg_attribute a
                  where i.indrelid = c.oid and i.indisprimary and a.attrelid = c.oid and a.attnum = k.n), '{}')
 from pg_class c
-where relkind in ('r', 'p') and not relispartition and relnamespace = %s::regnamespace
+where relkind in ('r', 'p') and not relispartition
+      and relnamespace = (select oid from pg_namespace where nspname = %s)
 order by 1
 """
 COLUMNS = """

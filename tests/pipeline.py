@@ -18,7 +18,10 @@ from typing import Any
 import psutil
 import yaml
 
-from liberator import codec, config
+from liberator import config, plugins
+from liberator.apply import Apply, Plan
+from liberator.capture import Capture
+from liberator.codec.decoder import RecordDecoder
 from liberator.errors import LiberatorError
 from liberator.event import ChangeEvent
 from liberator.log import Log, Record
@@ -165,8 +168,38 @@ class Pipeline:
     def events(self) -> list[ChangeEvent]:
         """Everything in the log as change events, in order."""
         with self.log() as log:
-            decode = codec.decoder(log.registry).decode
+            decode = RecordDecoder(log.registry).decode
             return [event for records in slices(log) for event in decode(records)]
+
+
+class Inline(Pipeline):
+    """The same pumps, connectors and files, run one after the other in this process: for tests of what comes
+    out, where nothing has to be started, killed or measured."""
+
+    def setup(self) -> None:
+        """What ``liberator setup`` does."""
+        settings = config.load(self.path)
+        for name in settings.sources:
+            settings.source(name).setup()
+
+    def catch_up(self, timeout: float = 0) -> None:
+        """What ``liberator run --until-current`` does."""
+        settings = config.load(self.path)
+        for name, options in settings.sources.items():
+            source = settings.source(name)
+            try:
+                with settings.open_log() as log:
+                    codec = plugins.codec_class(options.codec)(log.registry, options.envelope)
+                    Capture(source, log, codec).run(lambda: False, source.current())
+            finally:
+                source.close()
+        for name, options in settings.sinks.items():
+            with settings.open_log() as log:
+                end = log.end()
+                decode = RecordDecoder(log.registry)
+                plan = Plan(None, options.apply, options.batch, options.start)
+                pump = Apply(lambda name=name: settings.sink(name), log, decode, plan)
+                pump.run(lambda: False, lambda end=end: end)
 
 
 def slices(log: Log) -> Iterator[Any]:

@@ -6,11 +6,11 @@ import psycopg
 import pytest
 
 from tests.corpora import all_tables, assert_copied, corpus, psql
-from tests.pipeline import Pipeline
+from tests.pipeline import Inline
 
 
 def both_sinks(directory, source, target):
-    return Pipeline(
+    return Inline(
         directory,
         {"sample": {"type": "postgres-wal", "url": source, "tables": ["public.*"]}},
         {
