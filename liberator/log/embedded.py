@@ -36,7 +36,7 @@ from liberator.source import State
 from liberator.units import Duration, Size
 
 #: A waiting reader looks for news this often, in seconds: while news were recent, and else.
-BUSY, IDLE = 0.001, 0.005
+BUSY, IDLE = 0.001, 0.007
 #: For how long news are recent, in seconds.
 RECENT = 0.25
 
@@ -189,17 +189,21 @@ class EmbeddedLog(Log):
         deadline = time.monotonic() + timeout
         version = -1
         while True:
-            now = time.monotonic()
             if (seen := self._storage.version()) != version:
                 version = seen
-                with self._storage.read("look for news in") as connection:
-                    end, standing = connection.execute("select next, open from log").fetchone()
-                if end > offset or (self._seen[0] == offset and self._seen[1] != standing):
-                    self._news = now
+                if self._is_news(offset):
+                    self._news = time.monotonic()
                     return True
+            now = time.monotonic()
             if now >= deadline:
                 return False
             time.sleep(min(BUSY if now - self._news < RECENT else IDLE, deadline - now))
+
+    def _is_news(self, offset: int) -> bool:
+        """Whether there is something behind ``offset``, or less stands open there than when it was read."""
+        with self._storage.read("look for news in") as connection:
+            end, standing = connection.execute("select next, open from log").fetchone()
+        return end > offset or (self._seen[0] == offset and self._seen[1] != standing)
 
     def begin(self) -> Cursor:
         """The cursor before the oldest record that retention has left."""

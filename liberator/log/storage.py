@@ -96,9 +96,11 @@ class Storage:
             self._bound_wal(connection)
 
     def version(self) -> int:
-        """A number that changes when another connection has written."""
-        with self._errors("look for news in"):
+        """A number that changes when another connection has written; cheap enough to ask all the time."""
+        try:
             return int(self.connection.execute("pragma data_version").fetchone()[0])
+        except sqlite3.Error as exc:
+            raise self._explain(exc, "look for news in") from exc
 
     def close(self) -> None:
         """Let go of the file and of everything claimed. Safe to call twice."""
