@@ -98,7 +98,7 @@ class Spelled:
     @property
     def builtin(self) -> str | None:
         """The name in the catalog of a built-in type."""
-        return NAMES.get(self.base)
+        return "interval" if self.base.startswith("interval ") else NAMES.get(self.base)
 
     @property
     def number(self) -> int | None:
@@ -142,6 +142,8 @@ def holds(big: str, small: str) -> bool:
         return False
     if wide.base == narrow.base:
         return _longer(wide, narrow)
+    if wide.base == "interval" and not wide.args and narrow.builtin == "interval":
+        return True
     if wide.base == "numeric" and narrow.base in DIGITS:
         return _before_point(wide) >= DIGITS[narrow.base]
     if wide.base not in WIDER.get(narrow.base, ()):

@@ -29,6 +29,7 @@ from connectors.sql.dialect import (
     Fit,
     TableName,
     TargetType,
+    Unreadable,
 )
 from connectors.sql.statements import load
 from connectors.sql.table import Table, TargetColumn
@@ -301,15 +302,15 @@ def translated(action: str) -> Iterator[None]:
         ):
             if name:
                 parts.append(f"{what} {name}")
-        # Where a value could not be read, only the context names its column, followed by the value.
-        staged = re.search(r"^COPY \w+, line \d+, column (\w+)", diag.context or "")
         message = ", ".join(parts)
         if state in CONFLICT:
             raise Conflict(message, hint=_conflict_hint(state)) from exc
-        error = SinkError(message, retryable=is_retryable(exc), hint=_hint(state))
-        if staged is not None:
-            error.add_note(staged[1])
-        raise error from exc
+        if state.startswith("22"):
+            # Only the context says which value it was, followed by the value.
+            place = re.search(r"line \d+, column (\w+)|parameter (\$\d+)", diag.context or "")
+            name = (place[1] or place[2]) if place else ""
+            raise Unreadable(message, name, _hint(state)) from exc
+        raise SinkError(message, retryable=is_retryable(exc), hint=_hint(state)) from exc
     except UnicodeEncodeError:
         # The cause holds the value, so it is not kept.
         raise SinkError(f"cannot {action}: a text that is not unicode") from None

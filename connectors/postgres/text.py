@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from connectors.postgres.column_types import Spelled
+from connectors.postgres.values import delimiter
 from connectors.sql import spelling
 from connectors.sql.dialect import Encode
 from connectors.sql.table import TargetColumn
@@ -156,8 +157,9 @@ def _speller(type_: LogicalType, target: Spelled, read: bool) -> Convert:
             return (lambda v: f"{v}e{-fixed}") if read else (lambda v: spelling.decimal(v, fixed))
         case Kind.ARRAY:
             assert type_.item is not None
+            comma = delimiter(type_.item)
             item = _unless_escaped(_speller(type_.item, Spelled(target.base), read), type_.item)
-            return lambda v: array(v, item)
+            return lambda v: array(v, item, comma)
         case Kind.GEOMETRY:
             prefix = "\\x" if target.base == "bytea" else ""
             return lambda v: prefix + spelling.ewkb(v).hex()
@@ -174,9 +176,9 @@ def _scientific(value: tuple[int, int]) -> str:
     return f"{digits(unscaled)}e{-scale}"
 
 
-def array(items: Sequence[Any], item: Convert) -> str:
-    """One dimension of elements as an array literal."""
-    return "{" + ",".join(["NULL" if v is None else _element(item(v) or "") for v in items]) + "}"
+def array(items: Sequence[Any], item: Convert, comma: str = ",") -> str:
+    """One dimension of elements as an array literal; ``comma`` is what the type has between them."""
+    return "{" + comma.join(["NULL" if v is None else _element(item(v) or "") for v in items]) + "}"
 
 
 def _element(text: str) -> str:

@@ -67,7 +67,8 @@ class PostgresWriter(Writer):
             )
         else:
             statement = f"copy {self.name} ({self.names(columns)}) from stdin"
-            self.dialect.copy(statement, self._text(columns, rows))
+            with self.named(columns):
+                self.dialect.copy(statement, self._text(columns, rows))
 
     def upsert(self, rows: Sequence[Row]) -> None:
         """Insert rows or update them, in the order of their keys: two sinks that write the same rows
@@ -152,7 +153,8 @@ class PostgresWriter(Writer):
             self._staged = True
         self.dialect.execute(f"truncate {stage}")
         names = ", ".join(f"c{c.index}" for c in columns)
-        self.dialect.copy(f"copy {stage} ({names}) from stdin", self._text(columns, rows))
+        with self.named(columns):
+            self.dialect.copy(f"copy {stage} ({names}) from stdin", self._text(columns, rows))
         return stage
 
     def _text(self, columns: Columns, rows: Sequence[Row]) -> Iterator[str]:

@@ -36,6 +36,15 @@ class Conflict(SinkError):
     may be to blame."""
 
 
+class Unreadable(SinkError):
+    """The target could not read a value; ``place`` is where it stood: ``$2``, a parameter, or ``c5``, a
+    staged column, or something that nobody knows."""
+
+    def __init__(self, message: str, place: str, hint: str | None = None):
+        super().__init__(message, hint=hint)
+        self.place = place
+
+
 class Missing(SinkError):
     """A row that must be at the target is not there."""
 

@@ -7,12 +7,14 @@ one serves a statement run once per row and a statement run once over many stage
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from typing import Any, TypeAlias
 
-from connectors.sql.dialect import Dialect, Encode
+from connectors.sql.dialect import Dialect, Encode, Unreadable
 from connectors.sql.table import Table, TargetColumn
+from liberator.errors import SinkError
 from liberator.event import ABSENT, Row
 
 Columns: TypeAlias = tuple[TargetColumn, ...]
@@ -80,7 +82,8 @@ class Writer:
         """Insert rows; where a key is there already, give its row these values."""
         table = self.table
         if table.unique:
-            self.dialect.many(self.dialect.upsert(table), self.encoder(table.columns)(rows))
+            with self.named(table.columns):
+                self.dialect.many(self.dialect.upsert(table), self.encoder(table.columns)(rows))
             return
         for row in rows:
             if not self.update(table.others or table.key, [row]):
@@ -138,8 +141,21 @@ class Writer:
         """The columns' quoted names."""
         return ", ".join(self.dialect.quote(c.name) for c in columns)
 
+    @contextmanager
+    def named(self, columns: Sequence[TargetColumn]) -> Iterator[None]:
+        """Say which table and column a value was for that the target could not read; ``columns`` are the
+        statement's parameters."""
+        try:
+            yield
+        except Unreadable as exc:
+            places = {f"${i}": c for i, c in enumerate(columns, 1)} | {f"c{c.index}": c for c in columns}
+            column = places.get(exc.place)
+            name = "" if column is None else f", column {column.name} ({column.type})"
+            raise SinkError(f"{exc}: table {self.table.name}{name}", hint=exc.hint) from exc
+
     def _run(self, sql: str, terms: Terms, rows: Sequence[Row]) -> int:
-        return self.dialect.many(sql, self.encoder(tuple(terms.used))(rows))
+        with self.named(terms.used):
+            return self.dialect.many(sql, self.encoder(tuple(terms.used))(rows))
 
     def _run_from(self, sql: str, terms: Terms, row: Row, old: Row, only: str = "") -> int:
         """Run a statement over the values of ``row`` where the key is that of ``old``."""
