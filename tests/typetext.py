@@ -10,7 +10,8 @@ import contextlib
 import datetime
 import math
 import struct
-from decimal import Context, Decimal
+from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 from liberator.schema import ESCAPABLE, Kind, LogicalType
@@ -34,7 +35,24 @@ def agrees(type_: LogicalType, text: str, value: Any) -> None:
         assert escapes(type_, text), "an escape where the physical form would do"
         return
     assert not escapes(type_, text), "a physical value where only an escape will do"
-    assert render(type_, value) == text
+    if type_.kind in (Kind.FLOAT32, Kind.FLOAT64):
+        # The text that Postgres prints is not always the shortest one: this is what it is nearest to.
+        assert same(value, nearest(text, ">f" if type_.kind is Kind.FLOAT32 else ">d"))
+    else:
+        assert render(type_, value) == text
+
+
+def nearest(text: str, form: str) -> float:
+    """The number of that form which a decimal text is nearest to, by exact arithmetic."""
+    guess = float(text)
+    if not math.isfinite(guess):
+        return guess
+    bits = int.from_bytes(struct.pack(form, guess), "big")
+    size = struct.calcsize(form)
+    near = [struct.unpack(form, (bits + d).to_bytes(size, "big"))[0] for d in (-1, 0, 1) if bits + d >= 0]
+    near = [number for number in near if math.isfinite(number)]
+    exact = Fraction(text)
+    return min(near, key=lambda number: (abs(Fraction(number) - exact), number != guess))
 
 
 def escapes(type_: LogicalType, text: str) -> bool:
@@ -69,7 +87,7 @@ def render(type_: LogicalType, value: Any) -> str:  # noqa: PLR0912
         case Kind.DECIMAL:
             unscaled, scale = (value, type_.scale) if type_.precision is not None else value
             assert type(unscaled) is int and scale is not None
-            return f"{Decimal(unscaled).scaleb(-scale, Context(prec=200_000, Emin=-200_000)):f}"
+            return plain(unscaled, scale)
         case Kind.BYTES:
             return "\\x" + value.hex()
         case Kind.DATE:
@@ -92,6 +110,25 @@ def render(type_: LogicalType, value: Any) -> str:  # noqa: PLR0912
         case _:
             assert type(value) is str
             return value
+
+
+def plain(unscaled: int, scale: int) -> str:
+    """Digits with a point ``scale`` places from the right, or zeros behind them if that is negative."""
+    minus = "-" if unscaled < 0 else ""
+    whole = digits(abs(unscaled))
+    if scale <= 0:
+        return minus + (whole + "0" * -scale if unscaled else "0")
+    whole = whole.rjust(scale + 1, "0")
+    return f"{minus}{whole[:-scale]}.{whole[-scale:]}"
+
+
+def digits(number: int) -> str:
+    """``str(number)`` for as many digits as Postgres has, which ``str`` refuses or takes long for."""
+    if number < 10**600:
+        return str(number)
+    half = int(number.bit_length() * 0.30103) // 2
+    high, low = divmod(number, 10**half)
+    return digits(high) + digits(low).rjust(half, "0")
 
 
 def shortest(value: float) -> str:

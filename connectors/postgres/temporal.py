@@ -31,9 +31,10 @@ _STAMP = re.compile(r"(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d(?:\.\d{1,6})?)(\+00)?", 
 _ODD_STAMP = re.compile(
     r"-?infinity|(?:\d{4,7}-\d\d-\d\d \d\d:\d\d:\d\d(?:\.\d{1,6})?)(?P<zone>\+00)?(?P<bc> BC)?", re.ASCII
 )
+#: Of a blank and the text, so that every part has a blank before it.
 _INTERVAL = re.compile(
-    r"(?:([+-]?\d+) years?)?(?: ?([+-]?\d+) mons?)?(?: ?([+-]?\d+) days?)?"
-    r"(?: ?([+-])?(\d+):(\d\d):(\d\d)(?:\.(\d{1,6}))?)?",
+    r"(?: ([+-]?\d+) years?)?(?: ([+-]?\d+) mons?)?(?: ([+-]?\d+) days?)?"
+    r"(?: ([+-])?(\d+):(\d\d):(\d\d)(?:\.(\d{1,6}))?)?",
     re.ASCII,
 )
 
@@ -101,7 +102,7 @@ def _clock(hours: str, minutes: str, seconds: str, fraction: str | None) -> int:
 
 def parse_interval(text: str) -> tuple[int, int, int] | str:
     """``(months, days, microseconds)``, each with its own sign; infinite intervals stay text."""
-    match = _INTERVAL.fullmatch(text)
+    match = _INTERVAL.fullmatch(" " + text)
     if match is None or not text:
         if text in ("infinity", "-infinity"):
             return text

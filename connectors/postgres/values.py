@@ -10,12 +10,15 @@ use these for the rest.
 
 from __future__ import annotations
 
+import math
 import re
 import struct
 from binascii import unhexlify
 from collections.abc import Callable, Mapping
+from fractions import Fraction
 from typing import Any, Final
 
+from connectors.postgres.arrays import array_parser, delimiter
 from connectors.postgres.temporal import (
     parse_date,
     parse_interval,
@@ -47,6 +50,10 @@ _BITS = re.compile(r"[01]*")
 _SPECIAL = frozenset({"NaN", "Infinity", "-Infinity"})
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _single = struct.Struct(">f")
+_double = struct.Struct(">d")
+_double_bits = struct.Struct(">Q")
+#: Of singles; below it they have fewer bits.
+_SMALLEST_NORMAL: Final = 2.0**-126
 
 
 def parse_bool(text: str) -> bool:
@@ -74,8 +81,22 @@ def parse_float64(text: str) -> float:
 
 def parse_float32(text: str) -> float:
     """The exact double of the single-precision number that the text stands for."""
-    number: float = _single.unpack(_single.pack(parse_float64(text)))[0]
-    return number
+    number = parse_float64(text)
+    (bits,) = _double_bits.unpack(_double.pack(number))
+    # Rounding twice, to a double and then to a single, goes wrong where the double lies exactly between
+    # two singles and the text does not. Among the smallest numbers such places are not at one bit.
+    if bits & 0x1FFF_FFFF == 0x1000_0000 or 0 < abs(number) < _SMALLEST_NORMAL:
+        number = _to_odd(text, number, bits)
+    single: float = _single.unpack(_single.pack(number))[0]
+    return single
+
+
+def _to_odd(text: str, nearest: float, bits: int) -> float:
+    # Of the two doubles around the text the odd one: from there the second rounding is right.
+    exact = Fraction(text)
+    if bits & 1 or exact == nearest:
+        return nearest
+    return math.nextafter(nearest, math.inf if exact > nearest else -math.inf)
 
 
 def parse_numeric(text: str) -> tuple[int, int] | str:
@@ -118,16 +139,20 @@ def _special(text: str) -> str:
     return text
 
 
-#: The longest run of digits that ``int`` takes whatever the interpreter's limit is set to.
+#: The longest run of digits that ``int`` takes whatever the interpreter's limit is set to, and the
+#: longest that a numeric can have.
 _SAFE_DIGITS: Final = 640
+_MOST_DIGITS: Final = 131_072 + 16_383
 
 
 def digits_to_int(text: str) -> int:
-    """``int(text)`` of decimal digits without the interpreter's limit: a numeric has up to 147,455."""
+    """``int(text)`` of decimal digits, as many as a numeric can have, which ``int`` itself refuses."""
     if len(text) <= _SAFE_DIGITS:
         return int(text)
     if text[0] == "-":
         return -digits_to_int(text[1:])
+    if len(text) > _MOST_DIGITS:
+        raise ValueError("not a numeric: too many digits")
     half = len(text) // 2
     shift: int = 10 ** (len(text) - half)
     return digits_to_int(text[:half]) * shift + digits_to_int(text[half:])
@@ -187,55 +212,6 @@ def enum_parser(type_: LogicalType) -> Callable[[str], str]:
     return parse_enum
 
 
-def delimiter(item: LogicalType) -> str:
-    """What stands between an array's elements: a comma, but for box and PostGIS's types."""
-    if item.kind is Kind.GEOMETRY:
-        return ":"
-    return ";" if item.kind is Kind.NATIVE and item.name == "box" else ","
-
-
-#: One element, quoted or plain, and what follows it; the delimiter goes where the % stands.
-_ELEMENT = r'(?:"((?:[^"\\]|\\.)*)"|([^"{}\\%s]+))(%s|\}\Z)'
-_BACKSLASHED = re.compile(r"\\(.)", re.DOTALL)
-
-
-def array_parser(item: LogicalType) -> Callable[[str], tuple[Any, ...] | str]:
-    """The parse function of ``item[]``: a tuple; text for several dimensions or a bound other than 1."""
-    parse = parser(item)
-    comma = delimiter(item)
-    one = re.compile(_ELEMENT % (comma, comma), re.DOTALL).match
-
-    def parse_array(text: str) -> tuple[Any, ...] | str:
-        if text == "{}":
-            return ()
-        if text[:1] == "[" or text[:2] == "{{":
-            return _several_dimensions(text)
-        if text[:1] != "{":
-            raise ValueError("not an array")
-        values, at = [], 1
-        while (match := one(text, at)) is not None:
-            quoted, plain, follows = match.groups()
-            if quoted is not None:
-                values.append(parse(_BACKSLASHED.sub(r"\1", quoted) if "\\" in quoted else quoted))
-            else:
-                values.append(None if plain == "NULL" else parse(plain))
-            if follows != comma:
-                return tuple(values)
-            at = match.end()
-        raise ValueError("not an array")
-
-    return parse_array
-
-
-def _several_dimensions(text: str) -> str:
-    if _DIMENSIONS.fullmatch(text) is None:
-        raise ValueError("not an array")
-    return text
-
-
-_DIMENSIONS = re.compile(r"(?:(?:\[-?\d+:-?\d+\])+=)?\{.*\}", re.DOTALL)
-
-
 _PARSERS: Final[Mapping[Kind, Parse]] = {
     Kind.BOOL: parse_bool,
     Kind.INT16: parse_integer,
@@ -271,6 +247,6 @@ def parser(type_: LogicalType) -> Parse:
         case Kind.ARRAY:
             if type_.item is None:
                 raise SchemaError("an array type without an item type")
-            return array_parser(type_.item)
+            return array_parser(parser(type_.item), delimiter(type_.item))
         case kind:
             return _PARSERS[kind]
