@@ -13,8 +13,8 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from connectors.postgres.column_types import Spelled
 from connectors.postgres.arrays import delimiter
+from connectors.postgres.column_types import Spelled
 from connectors.sql import spelling
 from connectors.sql.dialect import Encode
 from connectors.sql.table import TargetColumn

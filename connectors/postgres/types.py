@@ -18,8 +18,8 @@ from typing import Any, Final, Literal
 import psycopg
 from psycopg.rows import tuple_row
 
-from connectors.postgres.builtin import BUILTIN, EXTENSION_KINDS, KINDS, numeric_parameters, spell
 from connectors.postgres.arrays import delimiter
+from connectors.postgres.builtin import BUILTIN, EXTENSION_KINDS, KINDS, numeric_parameters, spell
 from connectors.sql.statements import load
 from liberator.errors import SchemaError
 from liberator.schema import Kind, LogicalType
