@@ -20,6 +20,7 @@ from connectors.sql.mode import Mode, Segment, Target
 from connectors.sql.options import SqlSinkOptions
 from connectors.sql.planner import Planner
 from connectors.sql.upsert import Upsert
+from liberator.errors import SinkError
 from liberator.event import ChangeEvent, Operation
 from liberator.log import Cursor
 from liberator.preflight import Finding
@@ -55,6 +56,13 @@ class SqlSink(Sink):
     def open(self) -> Cursor | None:
         """Connect, create our bookkeeping, fence out older processes of this name."""
         self.close()
+        try:
+            return self._open()
+        except SinkError:
+            self.close()
+            raise
+
+    def _open(self) -> Cursor | None:
         dialect = self._dialect = self.dialect()
         dialect.connect()
         self._bookkeeping = Bookkeeping(dialect, self.name)

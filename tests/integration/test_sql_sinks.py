@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 
+from connectors.sql.dialect import TableName
 from liberator.errors import SinkError
 from liberator.event import ABSENT, Phase
 from liberator.schema import Column, Kind, LogicalType
@@ -42,8 +43,6 @@ def columns_of(target, name):
     dialect = target.sink().dialect()
     dialect.connect(reading=True)
     try:
-        from connectors.sql.dialect import TableName
-
         existing = dialect.describe(TableName(dialect.home, name))
         return {c.name: (c.type, c.not_null) for c in existing.columns.values()}
     finally:
@@ -150,8 +149,7 @@ def test_a_type_change_that_rewrote_rows_at_the_source_is_refused(target, old, v
 
 def test_a_table_that_is_there_and_fits_is_used_as_it_is(target):
     target.execute(
-        "create table orders (id bigint not null primary key, extra text default 'x', note varchar(50), "
-        "n bigint)"
+        "create table orders (id bigint not null primary key, extra text default 'x', note text, n bigint)"
     )
     before = columns_of(target, "orders")
     target.apply(transaction(1, create(ORDERS, id=1, note="a", n=2)))
@@ -249,8 +247,8 @@ def test_names_longer_than_the_target_allows_are_told_apart(postgres_target):
     target = postgres_target
     longest = "é" * 31 + "x"  # 63 bytes
     names = [longest, longest + "1", longest + "2"]
-    schemas = [table(name, {"id": Kind.INT64, longest + "a": Kind.INT32, longest + "b": Kind.INT32}, key=["id"])
-               for name in names]  # fmt: skip
+    long_columns = {longest + "a": Kind.INT32, longest + "b": Kind.INT32}
+    schemas = [table(name, {"id": Kind.INT64, **long_columns}, key=["id"]) for name in names]
     for _ in range(2):  # the same names in another run
         target.apply(
             [e for i, s in enumerate(schemas) for e in transaction(i, create(s, id=i, **{longest + "b": i}))]
