@@ -217,6 +217,11 @@ class Log(ABC):
         """The sources that have a state here."""
 
     @abstractmethod
+    def forget(self, source: str) -> None:
+        """Drop the state of a source that will not come back, and take a transaction of it that stood
+        open as ended. Its records stay. Raises a retryable LogError while a process works for it."""
+
+    @abstractmethod
     def read(self, cursor: Cursor, topics: Topics, limit: int) -> Slice:
         """About ``limit`` records from ``cursor`` on, at once, possibly none.
 

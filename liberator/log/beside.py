@@ -25,7 +25,13 @@ class Lock:
 
     def __init__(self, path: Path):
         self._path = path
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as exc:
+            raise LogError(
+                f"cannot open the lock {path}: {exc.strerror}",
+                hint="this user must be able to write to the log's directory and to what is in it",
+            ) from exc
 
     def take(self) -> bool:
         """Take the lock if it is free; False where another has it. Taking it again changes nothing."""
@@ -33,6 +39,11 @@ class Lock:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
+        except OSError as exc:
+            raise LogError(
+                f"cannot lock {self._path}: {exc.strerror}",
+                hint="the log's directory must be on a local disk, whose file system knows locks",
+            ) from exc
         return True
 
     def release(self) -> None:
@@ -49,8 +60,10 @@ class Lock:
         return os.pread(self._file, 20, 0).decode("ascii", "replace")
 
     def close(self) -> None:
-        """Release the lock and forget the file."""
-        os.close(self._file)
+        """Release the lock and forget the file. Safe to call twice."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
 
 
 class Beside:
@@ -63,13 +76,13 @@ class Beside:
         try:
             for name in ("claims", "status"):
                 (self._directory / name).mkdir(parents=True, exist_ok=True)
-            #: Who holds it is the next to write; see liberator.log.storage.
-            self.turn = Lock(self._directory / "turn")
         except OSError as exc:
             raise LogError(
-                f"cannot use the directory {self._directory} beside the log: {exc.strerror}",
+                f"cannot make the directory {self._directory} beside the log: {exc.strerror}",
                 hint="the log's directory must exist and be writable for this user",
             ) from exc
+        #: Who holds it is the next to write; see liberator.log.storage.
+        self.turn = Lock(self._directory / "turn")
 
     @property
     def draft(self) -> Path:
@@ -126,9 +139,7 @@ class Beside:
         """Let go of all locks. Safe to call twice."""
         while self._claims:
             self._claims.popitem()[1].close()
-        if self.turn is not None:
-            turn, self.turn = self.turn, None  # type: ignore[assignment]
-            turn.close()
+        self.turn.close()
 
 
 def _file_name(name: str) -> str:

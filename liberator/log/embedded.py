@@ -173,6 +173,18 @@ class EmbeddedLog(Log):
         with self._storage.read("list the sources of") as connection:
             return [row[0] for row in connection.execute("select name from sources order by name")]
 
+    def forget(self, source: str) -> None:
+        """Drop the state of a source that will not come back, and end its open transaction."""
+        self.claim(f"source:{source}")
+        with self._storage.write(f"forget source {source} in") as connection:
+            row = connection.execute("delete from sources where name = ? returning id", (source,)).fetchone()
+            if row is not None:
+                connection.execute("delete from parts where source = ?", row)
+                end, standing = connection.execute("select next, open from log").fetchone()
+                writing = Writing(connection, self._names, row[0], self._clock(), end, standing)
+                writing.finish(False, False, standing)
+        self._sources.pop(source, None)
+
     def read(self, cursor: Cursor, topics: Topics, limit: int) -> Slice:
         """About ``limit`` records from ``cursor`` on. Stops early after some 16 MB."""
         with self._storage.read("read") as connection:

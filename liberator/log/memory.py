@@ -169,6 +169,15 @@ class MemoryLog(Log):
         with self._store.news:
             return sorted(self._store.states)
 
+    def forget(self, source: str) -> None:
+        """Drop the state of a source that will not come back."""
+        self.claim(f"source:{source}")
+        with self._store.news:
+            self._store.states.pop(source, None)
+            self._stored.pop(source, None)
+            self._mark(source, frozenset(), False)
+            self._store.news.notify_all()
+
     def read(self, cursor: Cursor, topics: Topics, limit: int) -> Slice:
         """About ``limit`` records from ``cursor`` on; an append is not split in an ordered log."""
         with self._store.news:

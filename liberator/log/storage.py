@@ -24,9 +24,9 @@ from liberator.log.beside import Beside
 APPLICATION = 0x6C627274
 #: The version of schema.sql that this program reads and writes.
 FORMAT = 1
-PAGE = 8192
+PAGE = 4096
 #: Pages in the write-ahead file at which a commit copies them into the main file.
-CHECKPOINT = 1000
+CHECKPOINT = 2000
 #: Bytes of the write-ahead file at which a commit waits for readers, so that it can begin anew.
 MOST_WAL = 64 << 20
 #: How long such a commit waits for readers, and how long after it the next one waits again, in seconds.
@@ -48,7 +48,7 @@ class Storage:
     def __init__(self, path: Path, *, create: bool, timeout: float = TIMEOUT):
         self.path = path.absolute()
         self.timeout = timeout
-        self._wal = self.path.with_name(self.path.name + "-wal")
+        self._wal = f"{self.path}-wal"
         self._patience = 0.0
         if create:
             self._make_directory()
@@ -139,18 +139,17 @@ class Storage:
         return deadline or now + self.timeout
 
     def _bound_wal(self, connection: sqlite3.Connection) -> None:
-        """Keep the write-ahead file from growing while there is always some reader: wait for them once."""
-        try:
-            if self._wal.stat().st_size <= MOST_WAL + PAGE or time.monotonic() < self._patience:
+        """Keep the write-ahead file from growing while there is always some reader: wait for them once.
+
+        The commit before this is done, so nothing that goes wrong here may look as if it had failed.
+        """
+        with contextlib.suppress(sqlite3.Error, OSError):
+            if os.stat(self._wal).st_size <= MOST_WAL + PAGE or time.monotonic() < self._patience:  # noqa: PTH116
                 return
-        except FileNotFoundError:
-            return
-        self._patience = time.monotonic() + PATIENCE
-        connection.execute(f"pragma busy_timeout={int(WAIT_FOR_READERS * 1000)}")
-        try:
+            self._patience = time.monotonic() + PATIENCE
+            connection.execute(f"pragma busy_timeout={int(WAIT_FOR_READERS * 1000)}")
             connection.execute("pragma wal_checkpoint(restart)").fetchall()
-        finally:
-            connection.execute(f"pragma busy_timeout={int(self.timeout * 1000)}")
+        connection.execute(f"pragma busy_timeout={int(self.timeout * 1000)}")
 
     def _make_directory(self) -> None:
         try:
@@ -169,10 +168,11 @@ class Storage:
         try:
             if self.path.exists():
                 return
-            if self._wal.exists() and self._wal.stat().st_size:
+            wal = Path(self._wal)
+            if wal.exists() and wal.stat().st_size:
                 raise LogError(
-                    f"log {self.path} is gone, but its write-ahead file {self._wal.name} is still there",
-                    hint=f"put the log back; or, to begin anew, remove {self._wal.name} too",
+                    f"log {self.path} is gone, but its write-ahead file {wal.name} is still there",
+                    hint=f"put the log back; or, to begin anew, remove {wal.name} too",
                 )
             draft = self.beside.draft
             for leftover in (draft, Path(f"{draft}-wal"), Path(f"{draft}-shm")):

@@ -273,6 +273,17 @@ class OrderedLogContract(LogContract):
         log.append("shop", records(2), state(3), open=True)
         assert [s.complete for s in read_all(opened(), limit=1)] == [True, False]
 
+    def test_a_forgotten_source_holds_nobody_up(self, log: Log, opened: Callable[[], Log]) -> None:
+        reader = opened()
+        log.append("other", records(1), state(1))
+        log.append("shop", records(2), state(1), open=True)
+        cut = read_all(reader)[-1]
+        assert not cut.complete
+        log.forget("shop")
+        assert reader.wait(cut.cursor, self.patience)
+        assert reader.read(cut.cursor, None, 10).complete
+        assert [s.complete for s in read_all(opened(), limit=1)] == [True, True]
+
     def test_a_large_append_is_complete_only_at_its_end(self, log: Log) -> None:
         log.append("shop", records(*range(30_000)), state(1))
         assert [s.cursor == log.end() for s in read_all(log, limit=1)] == [

@@ -54,6 +54,20 @@ class StateContract(LogBase):
         assert log.sources() == ["a", "b"]
         assert (log.state("a"), log.state("b"), log.state("c")) == (state(2), state(1), None)
 
+    def test_a_source_can_be_forgotten(self, log: Log, opened: Callable[[], Log]) -> None:
+        log.append("a", records(1), state(1, schemas={"t": 1}))
+        log.append("b", records(2), state(2))
+        with pytest.raises(LogError) as refused:
+            opened().forget("a")
+        assert refused.value.retryable
+        log.forget("a")
+        log.forget("never there")
+        assert opened().state("a") is None
+        assert opened().sources() == ["b"]
+        assert sorted(numbers(joined(read_all(log)))) == [1, 2]
+        log.append("a", records(3), state(3))
+        assert opened().state("a") == state(3)
+
     def test_an_empty_append_leaves_the_records_alone(self, log: Log) -> None:
         log.append("shop", records(1), state(1))
         end = log.end()

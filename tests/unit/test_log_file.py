@@ -210,9 +210,12 @@ def test_a_damaged_page_is_an_error_with_a_hint(path):
 def test_a_full_disk_is_an_error_that_passes_and_changes_nothing(path):
     with EmbeddedLog(path) as log:
         log.append("shop", records(1), state(1))
-        log._storage.connection.execute("pragma max_page_count = 30")
+        # room for the first of the batches that this append is split into
+        log._storage.connection.execute("pragma max_page_count = 2000")
         with pytest.raises(LogError, match=r"cannot append records of source shop .* disk is full") as full:
-            log.append("shop", Records(["t"], [b"k"], [b"v" * 1_000_000], [()], [0]), state(2))
+            log.append(
+                "shop", Records(["t"] * 12, [b"k"] * 12, [bytes(10**6)] * 12, [()] * 12, [0] * 12), state(2)
+            )
         assert full.value.retryable
         assert full.value.hint
         assert (log.state("shop"), log.end().offsets) == (state(1), {"": 1})
@@ -222,11 +225,25 @@ def test_a_full_disk_is_an_error_that_passes_and_changes_nothing(path):
         assert log.state("shop") == state(2, schemas={"t": 1})
 
 
+def test_trouble_after_the_commit_does_not_look_like_a_failed_append(path):
+    with EmbeddedLog(path) as log:
+        log._storage._wal = str(path / "below a file")  # so that its size cannot be found out
+        log.append("shop", records(1), state(1))
+        assert numbers(joined(read_all(log))) == [1]
+
+
+def test_commits_are_synced(path):
+    with EmbeddedLog(path) as log:
+        pragma = log._storage.connection.execute
+        assert pragma("pragma synchronous").fetchone() == (2,)  # full
+        assert pragma("pragma journal_mode").fetchone() == ("wal",)
+
+
 def test_a_failed_append_leaves_no_trace_in_what_the_instance_remembers(path):
     parts = {"schemas": {"t": "x"}}
     with EmbeddedLog(path) as log:
         log.append("shop", records(1), state(1))
-        log._storage.connection.execute("pragma max_page_count = 30")
+        log._storage.connection.execute("pragma max_page_count = 60")
         after = state(2, **parts)
         with pytest.raises(LogError):
             log.append("shop", Records(["new topic"], [b"k"], [b"v" * 1_000_000], [()], [0]), after)
