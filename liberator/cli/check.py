@@ -6,6 +6,7 @@ at the same time, for one that cannot be reached takes long to say so.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
@@ -21,7 +22,7 @@ from liberator.errors import ConfigError, LiberatorError
 
 if TYPE_CHECKING:
     from liberator.config import Draft
-    from liberator.options import SinkOptions, SourceOptions
+    from liberator.options import LogOptions, SinkOptions, SourceOptions
     from liberator.preflight import Finding
     from liberator.sink import Sink
     from liberator.source import Source
@@ -57,7 +58,7 @@ def command(config: Path, as_json: bool) -> int:
     from liberator.config import examine
 
     draft = examine(config)
-    results = look(draft.sources, draft.sinks)
+    results = look(draft.log, draft.sources, draft.sinks)
     errors = [result for result in results if result.finding.level == "error"]
     misconfigured = bool(draft.problems) or any(result.finding.option for result in errors)
     if as_json:
@@ -74,8 +75,10 @@ def command(config: Path, as_json: bool) -> int:
     return 2 if misconfigured else 1 if errors else 0
 
 
-def look(sources: Mapping[str, SourceOptions], sinks: Mapping[str, SinkOptions]) -> list[Result]:
-    """What all these sources and sinks find, in this order."""
+def look(
+    log: LogOptions | None, sources: Mapping[str, SourceOptions], sinks: Mapping[str, SinkOptions]
+) -> list[Result]:
+    """What the log's place and all these sources and sinks find, in this order."""
     from liberator.plugins import sink_class, source_class
 
     checks: list[tuple[str, Callable[[], Source | Sink]]] = []
@@ -85,11 +88,28 @@ def look(sources: Mapping[str, SourceOptions], sinks: Mapping[str, SinkOptions])
         checks.append((f"sinks.{name}", partial(sink_class(wanted.type), name, wanted)))
     with ThreadPoolExecutor(max_workers=max(1, len(checks))) as pool:
         found = pool.map(lambda check: _look(*check), checks)
-        return [
+        return [Result("log", finding) for finding in _look_at_log(log)] + [
             Result(owner, finding)
             for (owner, _), findings in zip(checks, found, strict=True)
             for finding in findings
         ]
+
+
+def _look_at_log(options: LogOptions | None) -> list[Finding]:
+    """Whether a log that is a file can be made or written where it is meant to be."""
+    from liberator.preflight import Finding
+
+    path = getattr(options, "path", None)
+    if not isinstance(path, Path):
+        return []
+    there = next(place for place in (path, *path.parents) if place.exists())
+    usable = os.access(there, os.W_OK) and (there.is_dir() != (there == path))
+    if usable:
+        return [Finding("ok", "file", f"{path} {'can be written' if there == path else 'will be created'}")]
+    if there != path and not there.is_dir():
+        return [Finding("error", "file", f"{there} is no directory", "choose another place", "path")]
+    remedy = "choose another place" if there == path else f"mkdir -p {path.parent}, for this user"
+    return [Finding("error", "file", f"{there} cannot be written", remedy, "path")]
 
 
 def _look(owner: str, make: Callable[[], Source | Sink]) -> list[Finding]:

@@ -66,7 +66,9 @@ def _check(loaded: Settings) -> int:
     """Print what would make the run fail; return the exit code that it deserves."""
     from liberator.cli.check import look
 
-    errors = [result for result in look(loaded.sources, loaded.sinks) if result.finding.level == "error"]
+    errors = [
+        result for result in look(loaded.log, loaded.sources, loaded.sinks) if result.finding.level == "error"
+    ]
     for place, finding in ((result.place, result.finding) for result in errors):
         output.error(f"{place}: {finding.message}", finding.remedy)
     return 0 if not errors else 2 if any(result.finding.option for result in errors) else 1

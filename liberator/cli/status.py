@@ -22,8 +22,10 @@ if TYPE_CHECKING:
     from liberator.config import Settings
     from liberator.log import Cursor, Log
 
-#: A worker says something every second; one that was silent for so long is not at work.
+#: A worker says something every second; one that was silent for so many seconds is not at work. While
+#: it waits to try again it is silent for longer.
 _SILENT = 10.0
+_WAITING = {"restarting": 60.0, "retrying": 60.0}
 
 
 @dataclass(slots=True)
@@ -176,8 +178,9 @@ def _last_words(view: SourceView | SinkView, said: Mapping[str, Any]) -> None:
 
 def at_work(said: Mapping[str, Any]) -> bool:
     """Whether the worker that said this is most likely alive."""
-    gone = said.get("phase") in ("failed", "stopped")
-    return not gone and time.time() - said.get("at", 0.0) < _SILENT
+    phase = said.get("phase", "")
+    silence = time.time() - said.get("at", 0.0)
+    return phase not in ("failed", "stopped") and silence < _WAITING.get(phase, _SILENT)
 
 
 def _tables(snapshot: Mapping[str, Any]) -> dict[str, Any]:

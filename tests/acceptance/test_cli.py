@@ -269,6 +269,12 @@ def test_sources_alone_are_captured_until_current(shop):
     assert json.loads(out)[0]["records"] == 1000
 
 
+def test_a_log_that_no_other_process_can_see_is_refused(shop):
+    shop.config.write_text(CONFIG.replace("{type: embedded, path: ./var/shop.log}", "{type: memory}"))
+    _, err = shop("run", "--until-current", code=1)
+    assert "stopped for good: a log in memory exists only in the process that runs" in err
+
+
 def test_a_run_on_a_terminal_shows_a_table_and_ctrl_c_ends_it(shop):
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))

@@ -36,6 +36,7 @@ def test_check_tells_all_findings_with_their_remedies(desk):  # noqa: F811
     answer = desk("check")
     assert answer.code == 0
     assert answer.lines == [
+        f"ok       log: file: {desk.directory}/shop.log will be created",
         "ok       sources.shop: version: good enough",
         "warning  sources.shop: disk: nearly full",
         "         remedy: make room",
@@ -83,7 +84,7 @@ def test_a_check_that_could_not_look_is_a_finding_and_stops_no_other(desk, raise
     act("replica", check=[OK])
     answer = desk("check")
     assert answer.code == code
-    assert answer.lines[: len(lines)] == lines
+    assert answer.lines[1 : len(lines) + 1] == lines
     assert "ok       sinks.replica: version: good enough" in answer.lines
 
 
@@ -95,7 +96,7 @@ def test_check_looks_at_what_is_right_in_a_wrong_file(desk):  # noqa: F811
     assert answer.err == (
         "error: sinks.replica.topcis: unknown option; did you mean 'topics'? (shop.yaml:5)\n"
     )
-    assert answer.lines[0] == "warning  sources.shop: disk: nearly full"
+    assert answer.lines[1] == "warning  sources.shop: disk: nearly full"
     assert answer.lines[-1] == "1 error, 1 warning"
 
 
@@ -109,13 +110,21 @@ def test_check_as_json(desk):  # noqa: F811
         "warnings": [],
         "findings": [
             {
+                "place": "log",
+                "level": "ok",
+                "check": "file",
+                "message": f"{desk.directory}/shop.log will be created",
+                "remedy": "",
+                "option": "",
+            },
+            {
                 "place": "sources.shop.url",
                 "level": "error",
                 "check": "connection",
                 "message": "cannot connect",
                 "remedy": "start it",
                 "option": "url",
-            }
+            },
         ],
     }
 
@@ -132,6 +141,20 @@ def test_checks_are_made_at_the_same_time(desk, monkeypatch):  # noqa: F811
     began = time.monotonic()
     assert desk("check").code == 0
     assert time.monotonic() - began < 9 * 0.3
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("/dev/null/x/shop.log", "/dev/null is no directory"),
+        (".", "{directory} cannot be written"),
+    ],
+)
+def test_a_place_where_no_log_can_be_is_told(desk, path, message):  # noqa: F811
+    desk.config.write_text(desk.config.read_text().replace("./shop.log", path))
+    answer = desk("check")
+    assert answer.code == 2
+    assert answer.lines[0] == f"error    log.path: file: {message.format(directory=desk.directory)}"
 
 
 # -- setup and teardown ------------------------------------------------------------------------------
@@ -284,6 +307,8 @@ def test_a_database_that_cannot_be_asked_leaves_its_part_empty(desk):  # noqa: F
     [
         ("streaming", 1, "streaming"),
         ("streaming", 60, "stopped"),
+        ("restarting", 40, "restarting"),
+        ("restarting", 90, "stopped"),
         ("stopped", 1, "stopped"),
         ("failed", 1, "failed"),
         ("failed", 600, "failed"),
@@ -294,7 +319,7 @@ def test_a_worker_that_is_silent_is_not_at_work(desk, phase, age, shown):  # noq
         fill(log, phase, time.time() - age, error="broken" if phase == "failed" else None)
     (source,) = desk("status", "--json").json["sources"]
     assert source["phase"] == shown
-    assert source["running"] is (shown == "streaming")
+    assert source["running"] is (shown in ("streaming", "restarting"))
     assert source["error"] == ("broken" if phase == "failed" else None)
 
 
