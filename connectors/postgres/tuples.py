@@ -37,10 +37,18 @@ class ColumnReader:
         try:
             return self.parsers[index](text.decode())
         except UnknownLabel as exc:
-            raise UnknownLabel(f"{exc} ({self.name(column)})", exc.label) from None
+            raise UnknownLabel(f"{exc} ({self.name(column)})", exc.label, column.name) from None
         # Not chained: the messages of int() and decode() repeat the value.
+        except UnicodeDecodeError:
+            raise DecodeError(
+                f"a value of {self.name(column)} is not UTF-8",
+                hint="in a database of encoding SQL_ASCII text is whatever was put in: convert the database",
+            ) from None
         except (ValueError, LookupError, ArithmeticError, struct.error):
-            raise DecodeError(f"cannot decode a value of {self.name(column)}") from None
+            raise DecodeError(
+                f"cannot decode a value of {self.name(column)}",
+                hint="a connection pooler or a role's settings may have changed how this type is printed",
+            ) from None
 
     def name(self, column: Column) -> str:
         table = self.schema

@@ -12,7 +12,7 @@ Types are spelled as ``format_type`` does, with two rules instead of the session
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 import psycopg
@@ -20,9 +20,10 @@ from psycopg.rows import tuple_row
 
 from connectors.postgres.arrays import delimiter
 from connectors.postgres.builtin import BUILTIN, EXTENSION_KINDS, KINDS, numeric_parameters, spell
+from connectors.postgres.values import UnknownLabel
 from connectors.sql.statements import load
 from liberator.errors import SchemaError
-from liberator.schema import Kind, LogicalType
+from liberator.schema import Kind, LogicalType, TableSchema
 
 _SQL: Final = load("connectors.postgres", "types.sql")
 
@@ -167,3 +168,19 @@ def _logical(type_: PgType, typmod: int) -> LogicalType:
         precision, scale = numeric_parameters(typmod)
         return LogicalType(kind, precision, scale)
     return LogicalType(kind)
+
+
+def with_label(schema: TableSchema, unknown: UnknownLabel) -> TableSchema:
+    """The schema with one more label in the enum that lacked it, at its end.
+
+    For a label that is not in the catalog either: the stream spells labels as they were when the row was
+    written, and one may have been renamed since.
+    """
+
+    def extended(type_: LogicalType) -> LogicalType:
+        if type_.item is not None:
+            return replace(type_, item=extended(type_.item))
+        return replace(type_, values=(*type_.values, unknown.label))
+
+    columns = (replace(c, type=extended(c.type)) if c.name == unknown.column else c for c in schema.columns)
+    return TableSchema(schema.dialect, schema.database, schema.schema, schema.table, tuple(columns))

@@ -33,14 +33,16 @@ Parse = Callable[[str], Any]
 
 
 class UnknownLabel(DecodeError):
-    """An enum's label that the schema does not know: added after the schema was read.
+    """An enum's label that the schema does not have: added, or renamed, since one of the two was made.
 
-    ``label`` is for a source that reads the catalog again; it is a value, so it is in no message.
+    ``label`` and ``column``, the column's name, are for a source that extends the schema. The label is
+    a value, so it is in no message.
     """
 
-    def __init__(self, message: str, label: str):
+    def __init__(self, message: str, label: str, column: str = ""):
         super().__init__(message, hint="the type's labels have to be read again")
         self.label = label
+        self.column = column
 
 
 _NUMERIC = re.compile(r"-?\d+(?:\.(\d+))?", re.ASCII)

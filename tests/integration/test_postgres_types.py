@@ -7,7 +7,10 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
+from connectors.postgres import pgoutput
 from connectors.postgres.builtin import BUILTIN
+from connectors.postgres.rows import RelationDecoder
+from connectors.postgres.types import with_label
 from connectors.postgres.values import UnknownLabel
 from liberator.schema import Kind, LogicalType
 from tests.fix_postgres import fresh_database
@@ -322,3 +325,22 @@ def test_a_label_added_later_is_unknown_until_the_catalog_is_read_again(lab: Lab
     after = lab.read("growing", ["a", "b", "c"])
     assert (before.type.values, after.type.values) == (("b",), ("a", "b", "c"))
     assert after.stream == after.copied == ["a", "b", "c"]
+
+
+def test_a_label_renamed_since_the_row_was_written_can_still_be_learned(lab: Lab) -> None:
+    lab.execute("create type renamed as enum ('old', 'other')")
+    table = lab.table("renamed[]")
+    lab.messages()
+    lab.execute(f"insert into {table} values (1, '{{old}}')")
+    lab.execute("alter type renamed rename value 'old' to 'new'")
+    relation, row = (data for data in lab.messages() if data[:1] in b"RI")
+    message = pgoutput.parse(relation)
+    assert isinstance(message, pgoutput.Relation)
+    schema = lab.schema(message)
+    assert schema.columns[1].type.item == LogicalType(Kind.ENUM, values=("new", "other"))
+    # The stream speaks as of then, the catalog as of now.
+    with pytest.raises(UnknownLabel) as raised:
+        RelationDecoder(schema, [True, False]).insert(row, 0)
+    learned = with_label(schema, raised.value)
+    assert learned.columns[1].type.item == LogicalType(Kind.ENUM, values=("new", "other", "old"))
+    assert RelationDecoder(learned, [True, False]).insert(row, 0) == (1, ("old",))

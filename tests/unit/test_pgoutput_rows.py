@@ -228,6 +228,7 @@ def test_an_error_names_table_column_and_type_and_never_the_value(orders: Relati
             assert f"'c{index}'" in message and "public.orders" in message
             assert str(ORDERS.columns[index].type) in message
             assert "sesame" not in message
+            assert raised.value.hint and ("SQL_ASCII" in raised.value.hint) == (wrong[-1] == 0xFF)
             assert raised.value.__suppress_context__ or raised.value.__context__ is None
 
 
