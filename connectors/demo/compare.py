@@ -121,7 +121,8 @@ FROM_SQLITE: dict[str, Callable[[Any], object]] = {
 
 def _reader(kind: str) -> Callable[[Any], object]:
     if kind.endswith("[]"):
-        return json.loads
+        item = FROM_SQLITE.get(kind.removesuffix("[]"), _unchanged)
+        return lambda value: [None if v is None else item(v) for v in json.loads(value)]
     return FROM_SQLITE.get(kind, _unchanged)
 
 
