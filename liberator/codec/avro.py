@@ -9,7 +9,7 @@ from __future__ import annotations
 from liberator.codec import Encode, EnvelopeName, Producer
 from liberator.codec.avro_schema import change_schema, entity_schema, key_schema, text
 from liberator.codec.avro_write import AvroRows, ChangeWriter, Shared
-from liberator.codec.entity import EntityWriter
+from liberator.codec.entity import EntityWriter, SharedHeaders
 from liberator.codec.runs import RunEncoder, Writer
 from liberator.registry import Registry
 from liberator.schema import TableSchema
@@ -24,16 +24,16 @@ class AvroCodec:
 
     def encoder(self, producer: Producer) -> Encode:
         """The function that writes events of ``producer``."""
-        shared = Shared(producer)
+        shared, headers = Shared(producer), SharedHeaders(producer)
 
         def make(schema: TableSchema, topic: str) -> Writer:
             key = key_schema(schema, topic)
             key_id = 0 if key is None else self._register(f"{topic}-key", text(key))
             if self._envelope == "entity":
                 value_id = self._register(f"{topic}-value", text(entity_schema(schema, topic)))
-                return EntityWriter(AvroRows(schema, key_id, value_id), topic, producer)
+                return EntityWriter(AvroRows(schema, key_id, value_id), topic, headers)
             value_id = self._register(f"{topic}-value", text(change_schema(schema, topic, producer)))
-            return ChangeWriter(AvroRows(schema, key_id, value_id), topic, shared)
+            return ChangeWriter(AvroRows(schema, key_id, value_id), topic, shared, headers)
 
         return RunEncoder(make, shared.start)
 

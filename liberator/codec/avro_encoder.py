@@ -315,7 +315,7 @@ def compile_run(
         "            continue",
         "        except Exception:",
         "            pass",
-        "    slow(event, head, keys, values)",
+        "    slow(event, head, records)",
         "return None",
     ]
     state = table.state | {"now": None, "prefix": b""}

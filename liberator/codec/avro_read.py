@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from liberator.codec.avro_decoder import compile_head, compile_row, compile_run
+from liberator.codec.avro_generate import Namespace
 from liberator.codec.avro_schema import column_branches, names, shared_part
 from liberator.codec.avro_value import Read, read_blocks, read_long, read_text, union, write_text
-from liberator.codec.envelope import OPERATIONS, PHASES, Append, Item, frame
+from liberator.codec.envelope import OPERATIONS, PHASES, Append, Gone, Item, frame
 from liberator.errors import DecodeError
 from liberator.event import ABSENT, ChangeEvent, Operation, Phase, Position, Row, Transaction
 from liberator.schema import TableSchema
@@ -88,7 +89,7 @@ class Middles(dict[bytes, tuple[int, int, Operation]]):
 class ChangeReader:
     """Reads the values of one registered schema in the envelope ``change``."""
 
-    def __init__(self, number: int, schema: TableSchema, origin: tuple[tuple[str, str], ...]):
+    def __init__(self, number: int, schema: TableSchema, origin: tuple[tuple[str, str], ...], gone: Gone):
         self.schema = schema
         self._rows = AvroRowReader(schema)
         self._shared = shared_part(origin)
@@ -100,7 +101,12 @@ class ChangeReader:
         plain = (Operation.CREATE, Operation.UPDATE, Operation.READ)
         rests = {write_text(op.value) + b"\0\0" + unmoved + b"\0\2": op for op in plain}
         middles = Middles(rests)
-        needs = {"frame": frame(number), "read_head": self._read_head, "read": self.read}
+        needs: Namespace = {
+            "gone": gone,
+            "frame": frame(number),
+            "read_head": self._read_head,
+            "read": self.read,
+        }
         # what the runs hand on: the last record's head, what it says, its length, that of the middle
         needs |= {"saved": [b"\xff", None, None, 0, 0], "middles": middles, "known": middles.get}
         #: See :class:`liberator.codec.decoder.Reader`.

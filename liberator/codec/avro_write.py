@@ -18,7 +18,16 @@ from liberator.codec.avro_generate import Namespace
 from liberator.codec.avro_schema import column_branches, names, shared_part
 from liberator.codec.avro_tables import Ordinals, number
 from liberator.codec.avro_value import Write, union, write_long, write_text
-from liberator.codec.envelope import Misfit, absent, check_transaction, frame, keyless_move, wrong
+from liberator.codec.entity import SharedHeaders, add_tombstone
+from liberator.codec.envelope import (
+    Misfit,
+    absent,
+    check_transaction,
+    frame,
+    keyless_move,
+    tombstone_headers,
+    wrong,
+)
 from liberator.errors import SchemaError
 from liberator.event import ABSENT, ChangeEvent, Operation, Phase, Row, Transaction
 from liberator.log import Records
@@ -136,9 +145,10 @@ class ChangeWriter:
     anew, to be encoded directly.
     """
 
-    def __init__(self, rows: AvroRows, topic: str, shared: Shared):
+    def __init__(self, rows: AvroRows, topic: str, shared: Shared, headers: SharedHeaders):
         self.topic = topic
         self._rows = rows
+        self._headers = headers
         schema = rows.schema
         place = map(write_text, (schema.database, schema.schema, schema.table))
         self._unmoved = b"\0" if schema.key else b""
@@ -187,8 +197,7 @@ class ChangeWriter:
         self,
         event: ChangeEvent,
         head: bytes,
-        keys: Callable[[bytes | None], None],
-        values: Callable[[bytes | None], None],
+        records: Records,
     ) -> None:
         """Encode an event that is not a plain create, update or read of a whole row."""
         rows, before, after, key = self._rows, event.before, event.after, None
@@ -198,11 +207,12 @@ class ChangeWriter:
             missing_before, row_before, key = rows.row(before)
         if after is not None:
             missing_after, row_after, key = rows.row(after)
-        moved = self._unmoved
+        moved, other = self._unmoved, None
         if event.moved is not None:
             if not moved:
                 raise keyless_move(rows.schema)
-            moved = b"\2" + rows.key(event.moved)
+            values = rows.key(event.moved)
+            moved, other = b"\2" + values, rows.key_frame + values
         parts = (
             head,
             number(event.ordinal),
@@ -216,8 +226,8 @@ class ChangeWriter:
             b"\0" if after is None else b"\2",
             row_after,
         )
-        values(b"".join(parts))
-        keys(key)
+        records.values.append(b"".join(parts))
+        records.keys.append(key)
         if key is not None and event.operation is Operation.DELETE:
-            values(None)
-            keys(key)
+            shared = self._headers(event.transaction, event.phase)
+            add_tombstone(records, tombstone_headers(event, other, rows.value_id) + shared)

@@ -46,16 +46,31 @@ class RowReader(Protocol):
     def parsed_key(self, key: bytes) -> Row: ...
 
 
-class EntityWriter:
-    """Writes the events of one table version in the envelope ``entity``."""
+class SharedHeaders:
+    """The headers that the events of a transaction have in common, made once for each."""
 
-    def __init__(self, rows: RowWriter, topic: str, producer: Producer):
-        self.topic = topic
-        self._rows = rows
+    def __init__(self, producer: Producer):
         self._producer = producer
         self._transaction: Transaction | None = None
         self._phase: Phase | None = None
-        self._shared: Headers = ()
+        self._headers: Headers = ()
+
+    def __call__(self, transaction: Transaction, phase: Phase) -> Headers:
+        if transaction is not self._transaction or phase is not self._phase:
+            producer = self._producer
+            check_transaction(transaction, len(producer.origin_fields), producer.name)
+            self._headers = shared_headers(transaction, phase, producer.name)
+            self._transaction, self._phase = transaction, phase
+        return self._headers
+
+
+class EntityWriter:
+    """Writes the events of one table version in the envelope ``entity``."""
+
+    def __init__(self, rows: RowWriter, topic: str, shared: SharedHeaders):
+        self.topic = topic
+        self._rows = rows
+        self._shared = shared
 
     def run(self, schema: TableSchema, events: Iterator[ChangeEvent], records: Records) -> ChangeEvent | None:
         """See :class:`liberator.codec.runs.Writer`."""
@@ -64,26 +79,27 @@ class EntityWriter:
             if event.schema is not schema or event.topic != topic:
                 return event
             check_entity(event)
-            if event.transaction is not self._transaction or event.phase is not self._phase:
-                self._begin(event)
+            shared = self._shared(event.transaction, event.phase)
             key = event.key
             moved = None if event.moved is None else rows.framed_key(event.moved)
             framed = None if key is None else rows.framed_key(key)
             value = None if event.after is None else rows.framed_row(event.after)
-            records.headers.append(own_headers(event, rows.fields, moved, rows.value_id) + self._shared)
+            records.headers.append(own_headers(event, rows.fields, moved, rows.value_id) + shared)
             records.keys.append(framed)
             records.values.append(value)
         return None
 
-    def _begin(self, event: ChangeEvent) -> None:
-        producer = self._producer
-        check_transaction(event.transaction, len(producer.origin_fields), producer.name)
-        self._shared = shared_headers(event.transaction, event.phase, producer.name)
-        self._transaction, self._phase = event.transaction, event.phase
+
+def add_tombstone(records: Records, headers: Headers) -> None:
+    """Append the tombstone of a delete whose record (envelope ``change``) was just appended."""
+    records.headers.extend([()] * (len(records.values) - len(records.headers)))
+    records.keys.append(records.keys[-1])
+    records.values.append(None)
+    records.headers.append(headers)
 
 
 class EntityReader:
-    """Reads the records of one schema in the envelope ``entity``."""
+    """Reads the records of one schema in the envelope ``entity``, and tombstones of any."""
 
     def __init__(self, number: int, rows: RowReader):
         self._frame = frame(number)

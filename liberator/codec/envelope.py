@@ -14,7 +14,10 @@
 * ``moved``: where a key changed, the key of the other half of the pair delete + create;
 * ``ts_ms``: when the event was encoded. It is the one field that does not come back when decoding.
 
-A delete is followed by a tombstone: the same key, no value, no headers. A truncate has no key.
+A delete is followed by a tombstone: the same key, no value, and the headers of an entity's delete. Where a
+log was compacted the tombstone may be all that is left of a delete, and a reader that had not come so far
+must still learn of it: then the tombstone is decoded to the delete, with the key columns only. One that
+follows its delete is passed over. A truncate has no key.
 
 **entity** is the row itself as the value; everything else is in headers (:data:`HEADERS`), and a delete
 *is* a tombstone. It carries no ``before``: a decoded update has none, and a decoded delete has the key
@@ -41,14 +44,14 @@ Append = Callable[[ChangeEvent], None]
 OPERATIONS = {operation.value: operation for operation in Operation}
 PHASES = {phase.value: phase for phase in Phase}
 
-#: The headers of an ``entity`` record, in the order they are written. All are text in UTF-8, numbers in
-#: decimal, but ``moved``.
+#: The headers of an ``entity`` record, and of a tombstone in ``change``, in the order they are written.
+#: All are text in UTF-8, numbers in decimal, but ``moved``.
 HEADERS: Mapping[str, str] = {
     "op": "the operation's letter",
     "order": "total_order/data_collection_order: the place in the transaction, and among its table's events",
     "unavailable": "JSON array: fields that were not sent (they are null in the value); left out if none",
+    "schema": "the id of the value's schema, where there is no value to carry it (delete, truncate)",
     "moved": "where a key changed: the other half's record key, byte for byte; else left out",
-    "schema": "the value's schema id, where there is no value to carry it (delete, truncate)",
     "source": "name of the source",
     "tx": "the transaction's id",
     "position": "epoch/major: where the transaction stands in its source",
@@ -56,6 +59,33 @@ HEADERS: Mapping[str, str] = {
     "snapshot": "the event's phase: true, ahead; left out in plain streaming",
     "origin": "JSON array: the values of the source's own fields, in their order; left out if it has none",
 }
+
+
+class Gone:
+    """The delete that was decoded last: the tombstone that follows it says nothing new."""
+
+    __slots__ = ("_event", "_key")
+
+    def __init__(self) -> None:
+        self._key: bytes | None = None
+        self._event: ChangeEvent | None = None
+
+    def note(self, key: bytes | None, event: ChangeEvent) -> None:
+        """An event, and the key of its record."""
+        if event.operation is Operation.DELETE:
+            self._key, self._event = key, event
+
+    def owns(self, key: bytes | None, headers: Headers) -> bool:
+        """Whether the record without a value that has this key and these headers is its tombstone."""
+        event = self._event
+        if event is None or key is None or key != self._key:
+            return False
+        found = dict(headers)
+        self._event = None
+        epoch, major, _ = event.transaction.position
+        return found.get("order") == b"%d/%d" % (event.ordinal, event.table_ordinal) and found.get(
+            "position"
+        ) == b"%d/%d" % (epoch, major)
 
 
 class Misfit(ValueError):
@@ -124,16 +154,26 @@ def shared_headers(transaction: Transaction, phase: Phase, source: str) -> Heade
     return tuple(out)
 
 
+def tombstone_headers(event: ChangeEvent, moved: bytes | None, schema_id: int) -> Headers:
+    """The headers of a record without a value that are this event's own."""
+    out: Headers = (
+        ("op", event.operation.value.encode()),
+        ("order", b"%d/%d" % (event.ordinal, event.table_ordinal)),
+        ("schema", b"%d" % schema_id),
+    )
+    return out if moved is None else (*out, ("moved", moved))
+
+
 def own_headers(event: ChangeEvent, fields: tuple[str, ...], moved: bytes | None, schema_id: int) -> Headers:
     """The ``entity`` headers of one event; ``fields`` are the value's field names in column order,
     ``moved`` is the framed key of the other half of its pair."""
+    if event.after is None:
+        return tombstone_headers(event, moved, schema_id)
     out = [
         ("op", event.operation.value.encode()),
         ("order", b"%d/%d" % (event.ordinal, event.table_ordinal)),
     ]
-    if event.after is None:
-        out.append(("schema", b"%d" % schema_id))
-    elif ABSENT in event.after:
+    if ABSENT in event.after:
         missing = [fields[i] for i in absent(event.after)]
         out.append(("unavailable", json.dumps(missing, separators=(",", ":")).encode()))
     if moved is not None:

@@ -12,17 +12,19 @@ from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 from liberator.codec import Encode, EnvelopeName, Producer
-from liberator.codec.entity import EntityWriter
+from liberator.codec.entity import EntityWriter, SharedHeaders, add_tombstone
 from liberator.codec.envelope import (
     OPERATIONS,
     PHASES,
     Append,
+    Gone,
     Item,
     Misfit,
     absent,
     check_transaction,
     frame,
     keyless_move,
+    tombstone_headers,
     with_absent,
     wrong,
 )
@@ -49,7 +51,7 @@ class JsonCodec:
 
     def encoder(self, producer: Producer) -> Encode:
         """The function that writes events of ``producer``."""
-        now = [0]
+        now, headers = [0], SharedHeaders(producer)
 
         def start(time: int) -> None:
             now[0] = time
@@ -61,8 +63,8 @@ class JsonCodec:
             value_id = self._registry.register(f"{topic}-value", text(value), "JSON").id
             rows = JsonRows(schema, key_id, value_id)
             if self._envelope == "entity":
-                return EntityWriter(rows, topic, producer)
-            return _ChangeWriter(rows, topic, producer, lambda: now[0])
+                return EntityWriter(rows, topic, headers)
+            return _ChangeWriter(rows, topic, producer, headers, lambda: now[0])
 
         return RunEncoder(make, start)
 
@@ -158,9 +160,12 @@ def parse(data: bytes) -> Any:
 class _ChangeWriter:
     """Writes the events of one table version in the envelope ``change``."""
 
-    def __init__(self, rows: JsonRows, topic: str, producer: Producer, now: Callable[[], int]):
+    def __init__(
+        self, rows: JsonRows, topic: str, producer: Producer, headers: SharedHeaders, now: Callable[[], int]
+    ):
         self.topic = topic
         self._rows = rows
+        self._headers = headers
         self._producer = producer
         self._now = now
         self._shared: tuple[object, object, dict[str, Any]] = (None, None, {})
@@ -177,8 +182,9 @@ class _ChangeWriter:
             records.keys.append(key)
             records.values.append(value)
             if key is not None and event.operation is Operation.DELETE:
-                records.keys.append(key)
-                records.values.append(None)
+                moved = None if event.moved is None else rows.framed_key(event.moved)
+                shared = self._headers(event.transaction, event.phase)
+                add_tombstone(records, tombstone_headers(event, moved, rows.value_id) + shared)
         return None
 
     def _value(self, event: ChangeEvent) -> dict[str, Any]:
@@ -231,22 +237,21 @@ class _ChangeWriter:
 class JsonChangeReader:
     """Reads the values of one registered schema in the envelope ``change``."""
 
-    def __init__(self, number: int, schema: TableSchema, origin: tuple[tuple[str, str], ...]):
+    def __init__(self, number: int, schema: TableSchema, origin: tuple[tuple[str, str], ...], gone: Gone):
         self._frame = frame(number)
+        self._gone = gone
         self._rows = JsonRows(schema)
         self._origin = tuple((name, int if kind == "long" else str) for name, kind in origin)
 
     def run(self, items: Iterator[Item], append: Append) -> Item | None:
         """See :class:`liberator.codec.decoder.Reader`."""
         for item in items:
-            topic, key, value, headers = item
-            if value is None:
-                if headers or key is None:
-                    return item
-            elif value.startswith(self._frame):
-                append(self.read(topic, value))
-            else:
+            topic, key, value, _ = item
+            if value is None or not value.startswith(self._frame):
                 return item
+            event = self.read(topic, value)
+            self._gone.note(key, event)
+            append(event)
         return None
 
     def read(self, topic: str, data: bytes) -> ChangeEvent:
