@@ -5,13 +5,13 @@ from __future__ import annotations
 import base64
 import itertools
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from liberator.cli import output
 from liberator.cli.arguments import config_option, settings
 from liberator.errors import ConfigError
 
@@ -70,7 +70,9 @@ def command(topic: str, config: Path, start: str | int, limit: int | None, follo
         printer = Printer(log.registry)
         records = _read(log, _begin(log, start), wanted, follow)
         for record in itertools.islice(records, limit):
-            output.line(json.dumps(printer.plain(record), ensure_ascii=False))
+            sys.stdout.write(json.dumps(printer.plain(record), ensure_ascii=False) + "\n")
+            if follow:  # somebody watches: nothing may wait in a buffer
+                sys.stdout.flush()
 
 
 def _wanted(log: Log, topic: str, follow: bool) -> Topics:
