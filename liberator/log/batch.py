@@ -70,16 +70,32 @@ def pack_all(records: Records) -> list[Packed]:
     """
     packed: list[Packed] = []
     count = len(records)
-    spans = [(start, min(start + MOST_RECORDS, count)) for start in range(0, count, MOST_RECORDS)][::-1]
+    spans = [(0, count)] if count else []
     while spans:
         start, stop = spans.pop()
+        if stop - start > MOST_RECORDS:
+            middle = _seam(records, start, start + MOST_RECORDS)
+            spans += [(middle, stop), (start, middle)]
+            continue
         batch = pack(records if stop - start == count else records[start:stop])
         if len(batch.data) > MOST_BYTES and batch.count > 1:
-            middle = (start + stop) // 2
+            middle = _seam(records, start, (start + stop) // 2)
             spans += [(middle, stop), (start, middle)]
         else:
             packed.append(batch)
     return packed
+
+
+def _seam(records: Records, start: int, at: int) -> int:
+    """Where to cut, at ``at`` or a little before, but behind ``start``.
+
+    Not before a record without a value, if that can be: it may be the tombstone of the delete before it,
+    and a reader that goes on between the two would take it for a delete of its own.
+    """
+    seam = at
+    while seam > start and records.values[seam] is None:
+        seam -= 1
+    return seam if seam > start else at
 
 
 def pack(records: Records, deltas: Sequence[int] | None = None) -> Packed:

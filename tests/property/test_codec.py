@@ -180,3 +180,26 @@ def test_every_event_can_be_shown_as_json(events):
             assert set(missing) == set(event.schema.names) - set(sent)
         key = plain_key(event)
         assert (key is None) == (event.key is None)
+
+
+@pytest.mark.parametrize("codec", CODECS)
+@slow
+@given(events=histories(), sizes=st.lists(st.integers(1, 4), min_size=1))
+def test_where_reads_begin_and_end_changes_nothing(codec, events, sizes):
+    registry, records = written(codec, events)
+    reader, everything, decoded = decoder(registry), list(records), []
+    while everything:
+        size = sizes[len(decoded) % len(sizes)]
+        decoded += reader.decode(Records.of(everything[:size]))
+        everything = everything[size:]
+    assert exact(decoded) == exact(events)
+
+
+@pytest.mark.parametrize("codec", CODECS)
+@slow
+@given(events=histories())
+def test_a_tombstone_whose_delete_was_compacted_away_is_the_delete(codec, events):
+    registry, records = written(codec, events)
+    kept = [record for record in records if record.value is None]
+    deletes = [e for e in events if e.operation is Operation.DELETE and e.key is not None]
+    assert exact(decoder(registry).decode(Records.of(kept))) == exact([of_an_entity(e) for e in deletes])

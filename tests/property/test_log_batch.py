@@ -87,6 +87,18 @@ def test_many_records_are_split_too():
     assert [batch.count for batch in packed] == [MOST_RECORDS, MOST_RECORDS, 1]
 
 
+def test_a_tombstone_is_never_parted_from_the_delete_before_it():
+    pairs = [Record("t", b"k%d" % n, value) for n in range(MOST_RECORDS) for value in (b"delete", None)]
+    packed = pack_all(Records.of([Record("t", b"k", b"create"), *pairs]))
+    assert len(packed) > 1
+    for batch in packed:
+        records, _ = unpack(batch.data, batch.topics)
+        assert records.values[0] is not None
+    large = Record("t", b"k", b"x" * (MOST_BYTES // 2))
+    packed = pack_all(Records.of([large, Record("t", b"k", None)] * 4))
+    assert [batch.count for batch in packed] == [2, 2, 2, 2]
+
+
 def test_a_thousand_topics_fit_into_a_batch():
     given_records = [Record(f"t{n}", b"k", b"v") for n in range(1000)]
     packed = pack(Records.of(given_records))
