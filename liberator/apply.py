@@ -18,8 +18,9 @@ from typing import Any, Literal
 from liberator.codec import Decoder
 from liberator.errors import ConfigError, SinkError
 from liberator.event import ChangeEvent
-from liberator.log import Cursor, Log, Slice, Topics
+from liberator.log import Cursor, Log, Topics
 from liberator.metrics import Every, Meter, Publish, unpublished
+from liberator.reading import LARGE, Ahead, Piece, Place, Reader
 from liberator.retry import Backoff, retryable
 from liberator.sink import Sink
 
@@ -40,11 +41,16 @@ class Plan:
     batch: int = 5000
     start: Literal["earliest", "latest"] = "earliest"
 
+    def reader(self, log: Log, decoder: Decoder) -> Reader:
+        """What reads ``log`` for such a sink."""
+        return Reader(log, decoder, self.topics, self.apply == "transaction")
+
 
 class Apply:
     """Moves the log into one sink. All calls from one thread; an instance runs once.
 
-    ``make`` gives a new, unopened sink each time. ``publish`` receives the pump's status about once a
+    ``make`` gives a new, unopened sink each time. ``ahead`` reads the same log as ``log`` while the sink
+    works; without it, reading and writing take turns. ``publish`` receives the pump's status about once a
     second, and at once when it has to try again.
     """
 
@@ -56,6 +62,7 @@ class Apply:
         plan: Plan,
         publish: Publish = unpublished,
         backoff: Backoff | None = None,
+        ahead: Ahead | None = None,
     ):
         if plan.apply == "transaction" and not log.ordered:
             raise ConfigError(
@@ -64,14 +71,14 @@ class Apply:
             )
         self._make = make
         self._log = log
-        self._decoder = decoder
         self._plan = plan
+        self._reader = plan.reader(log, decoder)
+        self._ahead = ahead
         self._publish = publish
         self._sink: Sink | None = None
-        self._read: Cursor | None = None  # how far we have read
+        self._place: Place | None = None  # how far we have read
         self._done: Cursor | None = None  # how far the sink has committed
         self._uncommitted = 0
-        self._open = False  # whether a source transaction goes on behind what was read
         self._timestamp = 0
         self._backoff = backoff or Backoff(calm=5)
         self._trouble: SinkError | None = None
@@ -94,8 +101,8 @@ class Apply:
                     if not retryable(exc):
                         raise
                     self._retry(exc, stop)
-            if self._sink is not None and self._read is not None and self._may_commit():
-                self._commit(self._sink, self._read)  # the cursor of what was left out
+            if self._sink is not None and self._place is not None and self._may_commit(self._place):
+                self._commit(self._sink, self._place.cursor)  # the cursor of what was left out
             return False
         finally:
             self.close()
@@ -110,10 +117,11 @@ class Apply:
         """One commit, or one wait for something to commit; whether ``until`` is committed."""
         sink = self._sink or self._open_sink()
         behind = self._gather(sink)
-        assert self._read is not None and self._done is not None
-        reached = until is not None and covers(self._read, until)
-        if self._may_commit() and (self._uncommitted or reached or self._idle()):
-            self._commit(sink, self._read)
+        assert self._place is not None and self._done is not None
+        here = self._place.cursor
+        reached = until is not None and covers(here, until)
+        if self._may_commit(self._place) and (self._uncommitted or reached or self._idle()):
+            self._commit(sink, here)
         if self._chores():
             self._publish(self.status())
         if until is not None and covers(self._done, until):
@@ -125,7 +133,7 @@ class Apply:
                     "the log ends in the middle of a source transaction: its events cannot be applied yet",
                     hint="run the source that wrote it again, so that it completes the transaction",
                 )
-            self._log.wait(self._read, WAIT)
+            self._log.wait(here, WAIT)
         return False
 
     def _gather(self, sink: Sink) -> bool:
@@ -134,14 +142,13 @@ class Apply:
         events: list[ChangeEvent] = []
         behind = True
         while behind and len(events) < self._plan.batch:
-            slice_ = self._next(self._plan.batch - len(events))
-            if events and not slice_.complete and not self._open:
+            assert self._place is not None
+            piece = self._next(self._place, self._plan.batch - len(events))
+            if events and piece.place.open and not self._place.open:
                 break  # a transaction that will take a while: first commit what came before it
-            behind = slice_.cursor != self._read
-            self._read = slice_.cursor
-            self._open = not slice_.complete
-            if slice_.records:
-                events += self._decoder.decode(slice_.records)
+            behind = piece.place.cursor != self._place.cursor
+            self._place = piece.place
+            events = events + piece.events if events else piece.events
             if time.monotonic() >= deadline:
                 break
         if events:
@@ -151,17 +158,17 @@ class Apply:
             self._timestamp = events[-1].transaction.timestamp
         return behind
 
-    def _next(self, limit: int) -> Slice:
-        """About ``limit`` records; fewer where a transaction begins that does not end with them."""
-        assert self._read is not None
-        while True:
-            slice_ = self._log.read(self._read, self._plan.topics, limit)
-            if slice_.complete or self._open or limit == 1 or self._plan.apply == "batch":
-                return slice_
-            limit //= 2
+    def _next(self, place: Place, limit: int) -> Piece:
+        """The piece behind ``place``. One that is full has most likely another one behind it."""
+        piece = self._ahead.take(place) if self._ahead is not None else None
+        if piece is None:
+            piece = self._reader.read(place, limit)
+        if self._ahead is not None and piece.records >= self._plan.batch and piece.size < LARGE:
+            self._ahead.begin(piece.place, self._plan.batch)
+        return piece
 
-    def _may_commit(self) -> bool:
-        return self._read != self._done and (self._plan.apply == "batch" or not self._open)
+    def _may_commit(self, place: Place) -> bool:
+        return place.cursor != self._done and (self._plan.apply == "batch" or not place.open)
 
     def _commit(self, sink: Sink, cursor: Cursor) -> None:
         sink.commit(cursor)
@@ -181,12 +188,12 @@ class Apply:
             cursor = self._log.committed(sink.name)
         self._uncommitted = 0
         if cursor is None:
-            self._read = self._log.begin() if self._plan.start == "earliest" else self._log.end()
-            self._commit(sink, self._read)
+            cursor = self._log.begin() if self._plan.start == "earliest" else self._log.end()
+            self._commit(sink, cursor)
         else:
             self._check(sink, cursor)
-            self._read = self._done = cursor
-        self._open = False
+            self._done = cursor
+        self._place = Place(cursor)
         return sink
 
     def _check(self, sink: Sink, cursor: Cursor) -> None:
@@ -238,7 +245,7 @@ class Apply:
             "cursor": self._done.to_json() if self._done is not None else None,
             "lag": lag,
             "timestamp": self._timestamp,
-            "transaction_open": self._open,
+            "transaction_open": self._place is not None and self._place.open,
             "error": str(self._trouble) if self._trouble else None,
             "hint": self._trouble.hint if self._trouble else None,
         }

@@ -21,7 +21,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from typing import Any
 
@@ -160,15 +160,25 @@ def apply(name: str, order: Mapping[str, Any], desk: Desk) -> bool:
     from liberator.apply import Apply, Plan
     from liberator.codec.decoder import RecordDecoder
     from liberator.patterns import Patterns
+    from liberator.reading import Ahead, Reader
 
     kind = plugins.sink_class(order["options"]["type"])
     options: Any = kind.Config.model_validate(order["options"])
     topics = None if options.topics == ["*"] else functools.cache(Patterns(options.topics))
     plan = Plan(topics, options.apply, options.batch, options.start)
-    with _open_log(order) as log:
+
+    def open_reader() -> tuple[Reader, Callable[[], None]]:
+        log = _open_log(order)
+        return plan.reader(log, RecordDecoder(log.registry)), log.close
+
+    with ExitStack() as stack:
+        ahead = Ahead(open_reader)
+        stack.callback(ahead.close)
+        log = stack.enter_context(_open_log(order))
         log.claim(f"sink:{name}")
         publish = desk.publisher(f"sink:{name}", log)
-        pump = Apply(lambda: kind(name, options), log, RecordDecoder(log.registry), plan, publish)
+        decoder = RecordDecoder(log.registry)
+        pump = Apply(lambda: kind(name, options), log, decoder, plan, publish, ahead=ahead)
         return pump.run(desk.stopped, desk.cursor)
 
 

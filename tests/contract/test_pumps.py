@@ -9,13 +9,14 @@ import pytest
 from liberator.appender import Behind
 from liberator.apply import Apply, Plan
 from liberator.capture import Capture
-from liberator.codec import decoder
 from liberator.codec.avro import AvroCodec
+from liberator.codec.decoder import RecordDecoder
 from liberator.codec.json import JsonCodec
 from liberator.errors import SinkError
 from liberator.event import Operation
 from liberator.log.embedded import EmbeddedLog
 from liberator.log.memory import MemoryLog
+from liberator.reading import Ahead
 from liberator.retry import Backoff
 from liberator.schema import Kind
 from liberator.testing.events import create, delete, rekey, table, transaction, update
@@ -94,20 +95,31 @@ class Pipe:
             yield self.faults.wrap(log)
 
     def apply(self):
-        with self.open_log() as log:
+        with contextlib.ExitStack() as stack:
+            ahead = None
+            if self.behind:
+                ahead = Ahead(self.faulty_reader)
+                stack.callback(ahead.close)
+            log = stack.enter_context(self.open_log())
             pump = Apply(
                 lambda: self.faults.wrap(ListSink("sink", self.store)),
                 self.faults.wrap(log),
-                decoder(log.registry),
+                RecordDecoder(log.registry),
                 self.plan,
                 backoff=Backoff(base=0.001),
+                ahead=ahead,
             )
             assert pump.run(lambda: False, log.end)
+
+    def faulty_reader(self):
+        stack = contextlib.ExitStack()
+        log = stack.enter_context(self.open_log())
+        return self.plan.reader(self.faults.wrap(log), RecordDecoder(log.registry)), stack.close
 
     def captured(self):
         with self.open_log() as log:
             records = log.read(log.begin(), None, 1_000_000).records
-            return [brief(event) for event in decoder(log.registry).decode(records)]
+            return [brief(event) for event in RecordDecoder(log.registry).decode(records)]
 
     def expected(self):
         return [brief(event) for item in self.script if isinstance(item, list) for event in item]
@@ -177,11 +189,13 @@ def test_a_crash_of_capture_neither_loses_nor_doubles(pipe, operation, when, ski
     assert pipe.confirmed == sorted(pipe.confirmed)
 
 
+@pytest.mark.parametrize("behind", [False, True], ids=["alone", "ahead"])
 @pytest.mark.parametrize("skip", [0, 1, 3])
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("operation", ["read", "open", "write", "commit", "close"])
-def test_a_crash_of_apply_neither_loses_nor_doubles(pipe, operation, when, skip):
+def test_a_crash_of_apply_neither_loses_nor_doubles(pipe, operation, when, skip, behind):
     pipe.capture()
+    pipe.behind = behind
     if operation in ("open", "close"):
         for again in range(skip):
             pipe.faults.before("write", SinkError("lost the connection", retryable=True), again and 2)
@@ -191,11 +205,13 @@ def test_a_crash_of_apply_neither_loses_nor_doubles(pipe, operation, when, skip)
     assert pipe.store.tables == pipe.tables()
 
 
+@pytest.mark.parametrize("behind", [False, True], ids=["alone", "ahead"])
 @pytest.mark.parametrize("skip", [0, 1, 3])
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("operation", ["open", "write", "commit"])
-def test_a_retryable_error_of_the_sink_is_survived_without_a_restart(pipe, operation, when, skip):
+def test_a_retryable_error_of_the_sink_is_survived_without_a_restart(pipe, operation, when, skip, behind):
     pipe.capture()
+    pipe.behind = behind
     if operation == "open":
         for _ in range(skip):
             pipe.faults.before("write", SinkError("deadlock", retryable=True))
@@ -249,7 +265,7 @@ def test_source_transactions_become_visible_whole(open_log):
     pipe.capture(batch=3)
     with open_log() as log:
         make = lambda: Looking("sink", pipe.store)  # noqa: E731
-        Apply(make, log, decoder(log.registry), Plan(batch=2)).run(lambda: False, log.end)
+        Apply(make, log, RecordDecoder(log.registry), Plan(batch=2)).run(lambda: False, log.end)
     ends = {brief(item[-1])[:3] for item in pipe.script}
     assert seen and set(seen) <= ends
     assert pipe.applied() == pipe.expected()

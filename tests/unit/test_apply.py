@@ -10,8 +10,8 @@ import pytest
 
 from liberator.apply import Apply, Plan, covers
 from liberator.capture import Capture
-from liberator.codec import decoder
 from liberator.codec.avro import AvroCodec
+from liberator.codec.decoder import RecordDecoder
 from liberator.errors import ConfigError, SchemaError, SinkError
 from liberator.log import Cursor, Record, Records
 from liberator.log.memory import MemoryLog
@@ -51,7 +51,7 @@ class Bench:
         return Apply(
             lambda: self.faults.wrap(sink("sink", self.store)),
             log or self.log,
-            decoder(self.log.registry),
+            RecordDecoder(self.log.registry),
             plan or Plan(),
             self.said.append,
             Backoff(base=0.001),
@@ -251,7 +251,7 @@ def test_a_stop_is_heard_while_waiting_to_try_again(bench):
     pump = Apply(
         lambda: bench.faults.wrap(ListSink("sink", bench.store)),
         bench.log,
-        decoder(bench.log.registry),
+        RecordDecoder(bench.log.registry),
         Plan(),
         backoff=Backoff(base=1000, cap=1000, jitter=lambda low, high: high),
     )
