@@ -7,8 +7,8 @@ to the source (DBLog's idea, https://arxiv.org/abs/2010.12597, with visibility i
 
 1. A chunk's snapshot must see every transaction whose events were already emitted, else it is read again.
 2. The chunk is held until the stream has passed the *high* mark, taken after the chunk was read.
-3. Meanwhile a :class:`Window` notes the events of the chunk's table. One whose transaction the snapshot does
-   not see is newer than the chunk's row and replaces it; columns that it did not send come from the chunk.
+3. Meanwhile a :class:`Window` watches the events of the chunk's table. One whose transaction the snapshot
+   does not see is newer than the chunk's row and replaces it; columns that it did not send come from the chunk.
 
 Nothing here knows a database: marks (a transaction id, a GTID) are opaque, visibility is a predicate. How
 far each table has got is :class:`Progress`, the plain data that a state carries.
@@ -144,65 +144,54 @@ class Progress:
 
 
 class Window:
-    """The events of one table between the taking of a chunk's snapshot and its emission, with their
-    transactions' marks, in order. ``broken`` is set when the chunk can no longer be used, because the
-    table's columns changed."""
+    """What the stream has said of a chunk's table since the chunk's snapshot was taken.
 
-    __slots__ = ("_events", "broken")
+    Events whose transactions the snapshot sees are passed over; of the others only the outcome is kept:
+    per key the row as the newest event left it, None for a deleted one, ABSENT for columns that none of them
+    sent. ``emptied``: a truncate left nothing of what the chunk holds. ``broken``: the chunk must be read
+    again, because its columns changed, or so many of its rows that keeping them would cost too much.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_limit", "_rows", "_visible", "broken", "emptied")
+
+    def __init__(self, visible: Visible, limit: int = 50_000):
         self.broken = False
-        self._events: list[tuple[int, ChangeEvent]] = []
+        self.emptied = False
+        self._visible = visible
+        self._limit = limit
+        self._rows: dict[Row, Row | None] = {}
 
     def observe(self, mark: int, event: ChangeEvent) -> None:
-        """Note one event."""
-        self._events.append((mark, event))
-
-    def newer(self, visible: Visible) -> Newer:
-        """What the events that the chunk's snapshot does not see have made of their rows."""
-        found = Newer()
-        for mark, event in self._events:
-            if not visible(mark):
-                found.apply(event)
-        return found
-
-
-class Newer:
-    """Per key the row as the newest events left it, None for a deleted one; columns that none of them
-    sent are ABSENT. ``emptied``: a truncate left nothing of what the chunk holds."""
-
-    __slots__ = ("emptied", "rows")
-
-    def __init__(self) -> None:
-        self.emptied = False
-        self.rows: dict[Row, Row | None] = {}
-
-    def apply(self, event: ChangeEvent) -> None:
-        """Fold one event, in order."""
+        """Take note of one event, in order."""
+        if self._visible(mark):
+            return
         if event.operation is Operation.TRUNCATE:
             self.emptied = True
-            self.rows.clear()
+            self._rows.clear()
             return
         key = event.key
         if key is None:
             return
         if event.operation is Operation.DELETE:
-            self.rows[key] = None
+            self._rows[key] = None
         elif event.after is not None:
-            known = self.rows.get(key)
-            self.rows[key] = event.after if known is None else fill(event.after, known)
+            known = self._rows.get(key)
+            self._rows[key] = event.after if known is None else fill(event.after, known)
+        if len(self._rows) > self._limit:
+            self.broken = True
+            self._rows.clear()
 
     def merge(self, row: Row, key: Row) -> Row | None:
         """The row to emit for a chunk's row; None if the stream has said all there is to say of it."""
-        if key in self.rows:
-            newest = self.rows[key]
+        if key in self._rows:
+            newest = self._rows[key]
             if newest is None or ABSENT not in newest:
                 return None
             return fill(newest, row)
         return None if self.emptied else row
 
     def __bool__(self) -> bool:
-        return self.emptied or bool(self.rows)
+        return self.emptied or bool(self._rows)
 
 
 def fill(row: Row, older: Row) -> Row:
@@ -215,8 +204,8 @@ class Chunk:
     """Rows of one table, read in one snapshot and not yet emitted.
 
     ``lines`` are undecoded rows (a decoded row takes five times the memory); ``decode`` makes a tuple of
-    one, ``cursor`` the key's text. ``strays`` are the keys it was read for, empty for a range. ``high`` is the position's major that the stream must have passed;
-    ``last``: there is nothing behind this chunk.
+    one, ``cursor`` the key's text. ``strays`` are the keys it was read for, empty for a range. ``high`` is
+    the position's major that the stream must have passed; ``last``: there is nothing behind this chunk.
     """
 
     table: str
@@ -224,27 +213,23 @@ class Chunk:
     lines: Sequence[bytes]
     decode: Callable[[bytes], Row]
     cursor: Callable[[bytes], tuple[str, ...]]
-    visible: Visible
+    window: Window
     high: int
     last: bool
-    window: Window
     emitted: int = 0
-    newer: Newer | None = None
     strays: tuple[tuple[str, ...], ...] = ()
 
     def take(self, count: int) -> tuple[list[Row], tuple[str, ...] | None]:
         """The next rows to emit, of at most ``count`` lines, and the key of the last line taken.
 
-        Called only once the stream has passed ``high``; the window is then closed.
+        Called only once the stream has passed ``high``, with no event observed between two calls.
         """
-        if self.newer is None:
-            self.newer = self.window.newer(self.visible)
         lines = self.lines[self.emitted : self.emitted + count]
         self.emitted += len(lines)
         rows = list(map(self.decode, lines))
-        if self.newer:
-            key = self.schema.key
-            merged = (self.newer.merge(row, tuple(row[i] for i in key)) for row in rows)
+        if self.window:
+            key, merge = self.schema.key, self.window.merge
+            merged = (merge(row, tuple(row[i] for i in key)) for row in rows)
             rows = [row for row in merged if row is not None]
         return rows, self.cursor(lines[-1]) if lines else None
 

@@ -85,7 +85,6 @@ class ChunkReader:
         target: Target,
         place: tuple[str, ...] | tuple[tuple[str, ...], ...] | None,
         ready: Callable[[Visibility], bool],
-        window: Window,
     ) -> Chunk | None:
         """The chunk behind ``place`` (a key; None: the first), or of the rows with these keys (several);
         None if it cannot be read now: ``ready`` refused its snapshot, or
@@ -109,7 +108,7 @@ class ChunkReader:
         keys = [schema.columns[i].name for i in schema.key]
         return Chunk(
             target.table.full_name, schema, lines, compile_copy_decoder(schema),
-            _key_text(schema, keys), visible, high, last, window, strays=strays,
+            _key_text(schema, keys), Window(visible), high, last, strays=strays,
         )  # fmt: skip
 
     def read_whole(

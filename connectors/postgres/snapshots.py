@@ -56,7 +56,6 @@ class Snapshots:
         self._tables: dict[str, Table] = {}
         self._chunk: Chunk | None = None
         self._whole: tuple[str, Whole] | None = None
-        self._window: tuple[str, Window] | None = None
         self._cuts: dict[str, tuple[Visibility, int]] = {}
         self._attended: dict[str, Captured] = {}
         self._retry_at = 0.0
@@ -145,7 +144,7 @@ class Snapshots:
 
     def _abandon(self, name: str) -> None:
         if self._chunk is not None and self._chunk.table == name:
-            self._chunk = self._window = None
+            self._chunk = None
         if self._whole is not None and self._whole[0] == name:
             self._whole = None
         self._cuts.pop(name, None)
@@ -167,8 +166,8 @@ class Snapshots:
             captured.hook = _suppress
         elif pending and not self.progress[name].complete:
             captured.phase = Phase.AHEAD
-        if self._window is not None and self._window[0] == name:
-            captured.hook = _observe(self._window[1])
+        if self._chunk is not None and self._chunk.table == name:
+            captured.hook = _observe(self._chunk.window)
         elif name in self._cuts and not pending:
             captured.hook = _behind(self._cuts[name][0])
 
@@ -200,7 +199,7 @@ class Snapshots:
             return self._go_on(decoder)
         if self._chunk is not None:
             if self._chunk.window.broken:
-                self._drop_chunk()
+                self._drop_chunk(self._chunk.table)
             elif decoder.position.major >= self._chunk.high:
                 return self._emit(self._chunk, decoder, limit)
             return None
@@ -231,15 +230,13 @@ class Snapshots:
             return True
 
         if table.keyed:
-            window = Window()
-            self._window = (name, window)
-            self._refresh(name)
             place = progress.strays or progress.cursor
-            self._chunk = self._reader.read(target, place, ready, window)
+            self._chunk = self._reader.read(target, place, ready)
             if self._chunk is None:
-                self._drop_chunk()
+                self._retry_at = time.monotonic() + _RETRY
             else:
                 self._chunk.schema = self._seen(table.oid, self._chunk.schema)
+                self._refresh(name)
             return None
         whole = self._reader.read_whole(target, ready)
         if whole is None:
@@ -248,14 +245,11 @@ class Snapshots:
         self._whole = (name, whole)
         return self._go_on(decoder)
 
-    def _drop_chunk(self) -> None:
+    def _drop_chunk(self, name: str) -> None:
         """Give a chunk up; it is read again soon."""
         self._chunk = None
         self._retry_at = time.monotonic() + _RETRY
-        if self._window is not None:
-            name, _ = self._window
-            self._window = None
-            self._refresh(name)
+        self._refresh(name)
 
     def _emit(self, chunk: Chunk, decoder: ChangeDecoder, limit: int) -> list[ChangeEvent]:
         rows, cursor = chunk.take(limit)
@@ -267,7 +261,7 @@ class Snapshots:
         if rows or cursor is not None:
             self.progress.advance(chunk.table, len(rows), cursor)
         if chunk.empty:
-            self._chunk = self._window = None
+            self._chunk = None
             left = tuple(k for k in self.progress[chunk.table].strays if k not in chunk.strays)
             if chunk.strays:
                 self.progress.update(chunk.table, strays=left)

@@ -12,6 +12,8 @@ from liberator.event import ABSENT, ChangeEvent, Operation, Position, Transactio
 from liberator.snapshot import Chunk, Progress, Window
 from tests.frames import SCHEMA
 
+#: What the chunk's snapshot sees of the transactions in these tests.
+VISIBLE = (7).__gt__
 TX = Transaction("1", Position(1, 10), 0)
 
 
@@ -20,16 +22,14 @@ def event(operation, row, moved=None):
     return ChangeEvent(operation, "t", SCHEMA, before, after, TX, moved=moved)
 
 
-def chunk(rows, window, visible):
+def chunk(rows, window):
     lines = [b"%d\t%s" % (row[0], row[1].encode()) for row in rows]
 
     def decode(line):
         key, note = line.split(b"\t")
         return int(key), note.decode()
 
-    return Chunk(
-        "t", SCHEMA, lines, decode, lambda line: (line.split(b"\t")[0].decode(),), visible, 0, True, window
-    )
+    return Chunk("t", SCHEMA, lines, decode, lambda line: (line.split(b"\t")[0].decode(),), window, 0, True)
 
 
 def everything(made, step=2):
@@ -41,26 +41,36 @@ def everything(made, step=2):
 
 
 def test_a_newer_change_replaces_the_chunks_row_and_an_older_one_does_not():
-    window = Window()
+    window = Window(VISIBLE)
     window.observe(5, event(Operation.UPDATE, (1, "older")))
     window.observe(9, event(Operation.UPDATE, (2, "newer")))
     window.observe(9, event(Operation.DELETE, (3, ABSENT)))
-    rows = everything(chunk([(1, "a"), (2, "b"), (3, "c"), (4, "d")], window, lambda xid: xid < 7))
+    rows = everything(chunk([(1, "a"), (2, "b"), (3, "c"), (4, "d")], window))
     assert rows == [(1, "a"), (4, "d")]
 
 
 def test_columns_that_a_newer_change_did_not_send_come_from_the_chunk():
-    window = Window()
+    window = Window(VISIBLE)
     window.observe(9, event(Operation.UPDATE, (1, ABSENT)))
-    assert everything(chunk([(1, "a")], window, lambda xid: False)) == [(1, "a")]
+    assert everything(chunk([(1, "a")], window)) == [(1, "a")]
 
 
 def test_a_newer_truncate_leaves_nothing_of_the_chunk():
-    window = Window()
+    window = Window(VISIBLE)
     window.observe(9, event(Operation.UPDATE, (1, ABSENT)))
     window.observe(9, ChangeEvent(Operation.TRUNCATE, "t", SCHEMA, None, None, TX))
     window.observe(9, event(Operation.CREATE, (2, "new")))
-    assert everything(chunk([(1, "a"), (2, "b"), (3, "c")], window, lambda xid: False)) == []
+    assert everything(chunk([(1, "a"), (2, "b"), (3, "c")], window)) == []
+
+
+def test_a_window_that_holds_too_much_gives_its_chunk_up():
+    window = Window(VISIBLE, limit=10)
+    for key in range(10):
+        window.observe(9, event(Operation.UPDATE, (key, "x")))
+        window.observe(5, event(Operation.UPDATE, (key + 100, "seen anyway")))
+    assert not window.broken
+    window.observe(9, event(Operation.UPDATE, (10, "x")))
+    assert window.broken
 
 
 CHANGES = st.lists(
@@ -78,13 +88,14 @@ CHANGES = st.lists(
 def test_stream_then_chunk_gives_what_the_table_holds(changes):
     """A model table lives through the changes; those marked seen come first and are in the chunk."""
     changes = sorted(changes, key=lambda change: not change[3])
-    table, sink, window = {}, {}, Window()
+    table, sink, window = {}, {}, Window(VISIBLE)
     seen_state = None
-    for kind, key, note, seen in changes:
+    for wanted, key, note, seen in changes:
         if not seen and seen_state is None:
             seen_state = dict(table)
         exists = key in table
-        if (kind == "create") == exists and kind != "delete":
+        kind = wanted
+        if (wanted == "create") == exists and wanted != "delete":
             kind = "update" if exists else "create"
         if kind == "delete" and not exists:
             continue
@@ -100,7 +111,7 @@ def test_stream_then_chunk_gives_what_the_table_holds(changes):
             table[key] = sink[key] = note
         window.observe(1 if seen else 9, change)
     held = table if seen_state is None else seen_state
-    rows = everything(chunk(sorted(held.items()), window, lambda xid: xid < 5))
+    rows = everything(chunk(sorted(held.items()), window))
     sink.update(rows)
     assert sink == table
 
