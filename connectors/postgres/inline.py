@@ -189,9 +189,10 @@ class Writer:
 
     def _stamp(self, type_: LogicalType, x: str, start: int) -> str:
         text = f"{x}[{start}:]" if start else x
-        # Infinity fails here; BC and five-digit years, rarer, fail in the expression itself.
+        # Infinity fails here, as does another zone than UTC; BC and five-digit years, rarer, fail in the
+        # expression itself.
         if type_.kind is Kind.TIMESTAMPTZ:
-            usual, seconds = self._is(x, -3, "+"), f"{x}[{start + 17}:-3]"
+            usual, seconds = f"{x}[-3:] == {b'+00' if self._binary else '+00'!r}", f"{x}[{start + 17}:-3]"
         else:
             usual, seconds = f"len({x}) > {start + 18}", f"{x}[{start + 17}:]"
         # A double holds 60 seconds to 2**-47: rounding to microseconds is exact, whatever the digits.

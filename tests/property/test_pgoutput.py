@@ -230,7 +230,7 @@ def test_any_copy_line_is_decoded_or_refused(line: bytes) -> None:
 
 @pytest.mark.parametrize("type_", TYPES, ids=str)
 @given(data=st.data())
-def test_text_that_is_not_of_the_type_is_refused_in_every_decoder(
+def test_any_text_that_the_plain_reader_takes_is_read_alike_by_all_decoders(
     type_: LogicalType, data: st.DataObject
 ) -> None:
     decoder, reader = DECODERS[type_]

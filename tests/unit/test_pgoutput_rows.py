@@ -275,6 +275,31 @@ def test_damaged_copy_lines_are_refused() -> None:
             copied(damaged)
 
 
+@pytest.mark.parametrize(
+    ("kind", "texts"),
+    [
+        (Kind.TIMESTAMPTZ, ["2024-05-17 12:34:56+02", "2024-05-17 12:34:56.7-05", "2024-05-17 12:34:56",
+                            "2024-05-17 12:34:56+05:30", "Fri May 17 12:34:56 2024 UTC"]),
+        (Kind.TIMESTAMP, ["Fri May 17 12:34:56 2024", "05/17/2024 12:34:56", "2024-05-17 12:34:56+00",
+                          "2024-05-17T12:34:56"]),
+        (Kind.DATE, ["05/17/2024", "17.05.2024", "05-17-2024"]),
+        (Kind.INTERVAL, ["P1DT2H", "@ 1 day 2 hours ago", "+1-2 +3 +4:05:06"]),
+        (Kind.BYTES, ["abc\\000", ""]),
+    ],
+    ids=lambda value: str(value)[:14],
+)  # fmt: skip
+def test_what_a_session_with_other_settings_prints_is_refused(kind: Kind, texts: list[str]) -> None:
+    table = wire.schema(Kind.INT32, kind, Kind.STRING)
+    decoder = RelationDecoder(table, [True, False, False])
+    for text in texts:
+        for note in (b"x", None):
+            values = [b"1", text.encode(), note]
+            with pytest.raises(DecodeError, match="'c1'"):
+                decoder.insert(wire.insert(values), 0)
+            with pytest.raises(DecodeError, match="'c1'"):
+                compile_copy_decoder(table)(wire.copy_line(values))
+
+
 NARROW = wire.schema(Kind.INT32, Kind.STRING, Kind.STRING, Kind.TIMESTAMP, name="narrow")
 SENT = {"t": [b"1", b"a", b"b", b"2024-01-01 00:00:00"], "n": [None] * 4, "u": [ABSENT] * 4}
 SENT["T"] = [b"1" * 300, b"x" * 256, "ü".encode() * 400, b"2024-01-01 00:00:00"]
