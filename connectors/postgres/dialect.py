@@ -307,7 +307,7 @@ def translated(action: str) -> Iterator[None]:
             raise Conflict(message, hint=_conflict_hint(state)) from exc
         if state.startswith("22"):
             # Only the context says which value it was, followed by the value.
-            place = re.search(r"line \d+, column (\w+)|parameter (\$\d+)", diag.context or "")
+            place = re.search(r"line \d+, column (.*?): |parameter (\$\d+)", diag.context or "")
             name = (place[1] or place[2]) if place else ""
             raise Unreadable(message, name, _hint(state)) from exc
         raise SinkError(message, retryable=is_retryable(exc), hint=_hint(state)) from exc

@@ -37,8 +37,8 @@ class Conflict(SinkError):
 
 
 class Unreadable(SinkError):
-    """The target could not read a value; ``place`` is where it stood: ``$2``, a parameter, or ``c5``, a
-    staged column, or something that nobody knows."""
+    """The target could not read a value; ``place`` is where it stood: a column, or ``$2``, a parameter,
+    or ``c5``, a staged column; it may be something that nobody knows."""
 
     def __init__(self, message: str, place: str, hint: str | None = None):
         super().__init__(message, hint=hint)

@@ -37,6 +37,7 @@ class Patch:
     ahead: bool
 
 
+MAKE = {Operation.READ, Operation.CREATE}
 State: TypeAlias = "Row | Gone | Patch"
 
 
@@ -53,7 +54,8 @@ class Folded:
     """What a batch does to a table with a key. ``truncate`` comes first, if any; then the keys of
     ``gone`` have no row, those of ``rows`` exactly that row, those of ``patches`` these columns.
 
-    ``moved``: some row changed its key. ``ordered``: nothing of this holds, apply the events in order.
+    ``moved``: some row changed its key. ``fresh``: rows were made, and nothing else was done.
+    ``ordered``: nothing of this holds, apply the events in order.
     """
 
     truncate: ChangeEvent | None = None
@@ -61,6 +63,7 @@ class Folded:
     gone: list[Gone] = field(default_factory=list)
     patches: list[Patch] = field(default_factory=list)
     moved: bool = False
+    fresh: bool = False
     ordered: bool = False
 
 
@@ -97,6 +100,7 @@ def fold(
                 state = {k: Gone(event, row) for k, s in state.items() if (row := whole(s)) is not None}
             else:
                 state.clear()
+    out.fresh = {event.operation for event in events} <= MAKE
     out.rows = [s for s in state.values() if type(s) is tuple]
     out.gone = [s for s in state.values() if type(s) is Gone]
     out.patches = [s for s in state.values() if type(s) is Patch]

@@ -50,11 +50,6 @@ class Segment:
     events: list[ChangeEvent] = field(default_factory=list)
     by_topic: dict[str, list[ChangeEvent]] = field(default_factory=lambda: defaultdict(list))
 
-    def add(self, event: ChangeEvent) -> None:
-        """Put an event behind the others."""
-        self.events.append(event)
-        self.by_topic[event.topic].append(event)
-
 
 class Mode(ABC):
     """One way to write. ``targets`` holds, by topic, the streams that were met so far."""

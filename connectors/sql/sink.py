@@ -47,6 +47,7 @@ class SqlSink(Sink):
         self._mode: Mode | None = None
         self._schemas: dict[str, TableSchema] = {}
         self._writing = False
+        self._dirty = False  # rows were written in this transaction
         self._held: list[ChangeEvent] = []
 
     @abstractmethod
@@ -92,7 +93,7 @@ class SqlSink(Sink):
         self._apply(held)
         self._bookkeeping.store(cursor)
         self._dialect.execute("commit")
-        self._writing = False
+        self._writing = self._dirty = False
 
     def close(self) -> None:
         """Roll back what was not committed, disconnect."""
@@ -102,7 +103,7 @@ class SqlSink(Sink):
         self._mode = self._planner = self._bookkeeping = None
         self._schemas.clear()
         self._held = []
-        self._writing = False
+        self._writing = self._dirty = False
 
     def cursor(self) -> Cursor | None:
         """The stored cursor; fences nobody."""
@@ -146,28 +147,48 @@ class SqlSink(Sink):
             self._writing = True
 
     def _apply(self, events: Sequence[ChangeEvent]) -> None:
-        """Cut events into segments at changes of schema, and apply them."""
-        mode = self._mode
-        assert mode is not None
-        schemas = self._schemas
+        """Cut events into segments where a stream changes its schema, and apply them."""
+        assert self._mode is not None
         segment = Segment()
+        topic: str | None = None
+        schema: TableSchema | None = None
+        append = segment.events.append
         for event in events:
-            topic = event.topic
-            if event.schema is not schemas.get(topic):
-                known = schemas.get(topic)
-                if known is None or known.fingerprint != event.schema.fingerprint:
-                    if segment.events:
-                        mode.apply(segment)
+            # Events of one table mostly come one after another: look only where something changes.
+            if event.schema is not schema or event.topic != topic:
+                topic, schema = event.topic, event.schema
+                if self._is_news(topic, schema):
+                    if topic in segment.by_topic:
+                        self._write(segment)
                         segment = Segment()
-                    self._meet(topic, event.schema)
-                schemas[topic] = event.schema
-            segment.add(event)
+                        append = segment.events.append
+                    self._meet(topic, schema)
+                append_to_topic = segment.by_topic[topic].append
+            append(event)
+            append_to_topic(event)
         if segment.events:
-            mode.apply(segment)
+            self._write(segment)
+
+    def _write(self, segment: Segment) -> None:
+        assert self._mode is not None
+        self._dirty = True
+        self._mode.apply(segment)
+
+    def _is_news(self, topic: str, schema: TableSchema) -> bool:
+        """Whether this version of a stream is another one than was written last."""
+        known = self._schemas.get(topic)
+        if known is not schema:
+            self._schemas[topic] = schema
+        return known is None or (known is not schema and known.fingerprint != schema.fingerprint)
 
     def _meet(self, topic: str, schema: TableSchema) -> None:
         """A stream that is new here, or whose schema is: make the target fit."""
         assert self._planner and self._mode and self._bookkeeping and self._dialect
+        again = self._dirty and not self._dialect.transactional_ddl
+        if again:
+            # DDL would commit the rows that are written, and the cursor not with them.
+            self._dialect.execute("rollback")
+            self._dialect.begin()
         name = self._planner.name(topic, schema)
         before = self._bookkeeping.claim(name, topic)
         table = self._planner.plan(topic, schema, before)
@@ -176,3 +197,8 @@ class SqlSink(Sink):
         target = Target.of(table, self._dialect.writer(table, self._options.allow_lossy))
         self._mode.suits(target)
         self._mode.targets[topic] = target
+        if again:
+            self._dialect.execute("commit")
+            raise SinkError(
+                f"table {name} was altered for its stream; the batch begins again", retryable=True
+            )

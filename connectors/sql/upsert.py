@@ -122,7 +122,8 @@ class Upsert(Mode):
     def _write(self, target: Target, folded: Folded) -> None:
         """Write the rows, then the patches, grouped by the columns they have."""
         if folded.rows:
-            target.writer.upsert([(*row, None) for row in folded.rows] if self._soft else folded.rows)
+            rows = [(*row, None) for row in folded.rows] if self._soft else folded.rows
+            target.writer.upsert(rows, folded.fresh)
         if not folded.patches:
             return
         groups: dict[tuple[bool, tuple[TargetColumn, ...]], list[Patch]] = defaultdict(list)

@@ -78,8 +78,9 @@ class Writer:
             sql += f"values ({values})"
         self._run(sql, terms, rows)
 
-    def upsert(self, rows: Sequence[Row]) -> None:
-        """Insert rows; where a key is there already, give its row these values."""
+    def upsert(self, rows: Sequence[Row], fresh: bool = False) -> None:
+        """Insert rows; where a key is there already, give its row these values. ``fresh``: the source
+        has just made these rows, so probably none of them is there."""
         table = self.table
         if table.unique:
             with self.named(table.columns):
@@ -148,7 +149,9 @@ class Writer:
         try:
             yield
         except Unreadable as exc:
-            places = {f"${i}": c for i, c in enumerate(columns, 1)} | {f"c{c.index}": c for c in columns}
+            places = {c.name: c for c in columns}
+            places |= {f"${i}": c for i, c in enumerate(columns, 1)}
+            places |= {f"c{c.index}": c for c in columns}
             column = places.get(exc.place)
             name = "" if column is None else f", column {column.name} ({column.type})"
             raise SinkError(f"{exc}: table {self.table.name}{name}", hint=exc.hint) from exc

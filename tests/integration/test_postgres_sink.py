@@ -16,7 +16,7 @@ import pytest
 
 from liberator.errors import SinkError
 from liberator.schema import Kind
-from liberator.testing.events import create, table, transaction, update
+from liberator.testing.events import create, table, transaction, truncate, update
 from tests.targets import PostgresTarget, SqliteTarget, at
 
 ORDERS = table("orders", {"id": Kind.INT64, "note": Kind.STRING, "n": Kind.INT32}, key=["id"])
@@ -156,8 +156,6 @@ def test_check_of_a_schema_that_is_not_there_yet_says_that_it_will_be_made(targe
 
 
 def test_a_table_can_be_emptied_without_the_privilege_to_truncate(target):
-    from liberator.testing.events import truncate
-
     name = f"writer_{os.getpid()}"
     target.execute("create table orders (id bigint primary key, note text, n integer)")
     with psycopg.connect(target.url, autocommit=True) as admin:
