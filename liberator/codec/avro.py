@@ -7,7 +7,7 @@ The bytes are made in ``avro_write`` and read in ``avro_read``.
 from __future__ import annotations
 
 from liberator.codec import Encode, EnvelopeName, Producer
-from liberator.codec.avro_schema import change_schema, entity_schema, key_schema, text
+from liberator.codec.avro_schema import change_schema, check_origin, entity_schema, key_schema, text
 from liberator.codec.avro_write import AvroRows, ChangeWriter, Shared
 from liberator.codec.entity import EntityWriter, SharedHeaders
 from liberator.codec.runs import RunEncoder, Writer
@@ -24,6 +24,7 @@ class AvroCodec:
 
     def encoder(self, producer: Producer) -> Encode:
         """The function that writes events of ``producer``."""
+        check_origin(producer)
         shared, headers = Shared(producer), SharedHeaders(producer)
 
         def make(schema: TableSchema, topic: str) -> Writer:

@@ -79,7 +79,7 @@ def _value_lines(type: LogicalType, i: int, prefix: bytes, names: Namespace) -> 
     if kind in TEXTS:
         return _sized(i, prefix, f"v{i}.encode()", names)
     if kind is Kind.BYTES:
-        return _sized(i, prefix, f"v{i}", names)
+        return _sized(i, prefix, f"v{i} + b''", names)  # the same bytes, and an error for a str
     if kind in _INTEGERS:
         return _integer(i, prefix, _INTEGERS[kind])
     if kind in _WINDOWED:

@@ -95,7 +95,8 @@ class ChangeReader:
         self._shared = shared_part(origin)
         self._shared_read = [union(c.type, column_branches(c))[1] for c in self._shared.columns]
         self._fast_head = compile_head(self._shared)
-        self._known, self._phase = b"", Phase.STREAM
+        # What the last head had before the transaction's fields; no number is so long as this.
+        self._known, self._phase = b"\xff" * 11, Phase.STREAM
         self._words_known: list[tuple[bytes, Operation, Places, Places]] = []
         unmoved = b"\0" if schema.key else b""
         plain = (Operation.CREATE, Operation.UPDATE, Operation.READ)

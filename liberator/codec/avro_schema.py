@@ -71,6 +71,16 @@ _RECORDS: dict[Kind, dict[str, Any]] = {
 }
 
 
+#: An escape. Not a mere string: to Avro's rules of resolution that is as good as bytes, and a decimal's NaN
+#: would be read as its bytes.
+_TEXT: dict[str, Any] = {
+    "type": "record",
+    "name": "liberator.Text",
+    "doc": "the database's own text, for a value that the type beside cannot say",
+    "fields": [{"name": "text", "type": "string"}],
+}
+
+
 def fixed_scale(type: LogicalType) -> bool:  # noqa: A002
     """Whether a decimal is Avro's own: its scale is declared, and is one that Avro can state."""
     return type.scale is not None and type.scale >= 0
@@ -88,11 +98,7 @@ def avro_type(type: LogicalType, defined: set[str]) -> Any:  # noqa: A002
             "scale": scale,
         }
     if kind in _RECORDS:
-        record = _RECORDS[kind]
-        if record["name"] in defined:
-            return record["name"]
-        defined.add(record["name"])
-        return record
+        return _named(_RECORDS[kind], defined)
     if kind is Kind.ARRAY:
         if type.item is None:
             raise SchemaError("an array type without a type of its items cannot be written as avro")
@@ -101,6 +107,13 @@ def avro_type(type: LogicalType, defined: set[str]) -> Any:  # noqa: A002
         plain = _PLAIN[kind]
         return dict(plain) if isinstance(plain, dict) else plain
     return {"type": "string", ATTRIBUTE: str(type)}  # json, enum, bits, native
+
+
+def _named(record: dict[str, Any], defined: set[str]) -> Any:
+    if record["name"] in defined:
+        return record["name"]
+    defined.add(record["name"])
+    return record
 
 
 def branches(type: LogicalType, nullable: bool) -> tuple[Branch, ...]:  # noqa: A002
@@ -114,9 +127,11 @@ def branches(type: LogicalType, nullable: bool) -> tuple[Branch, ...]:  # noqa: 
 
 def union(type: LogicalType, defined: set[str], *, nullable: bool) -> Any:  # noqa: A002
     """The Avro type of a value that may be null, or the database's own text."""
-    made = avro_type(type, defined)
-    out = [{"null": "null", "value": made, "text": "string"}[b] for b in branches(type, nullable)]
-    return out if len(out) > 1 else out[0]
+    made: dict[Branch, Any] = {"null": "null", "value": avro_type(type, defined)}
+    order = branches(type, nullable)
+    if "text" in order:
+        made["text"] = _named(_TEXT, defined)
+    return [made[branch] for branch in order] if len(order) > 1 else made[order[0]]
 
 
 def column_branches(column: Column) -> tuple[Branch, ...]:
@@ -250,13 +265,18 @@ SOURCE_FIELDS = (
 )
 
 
-def _source_record(space: str, producer: Producer) -> dict[str, Any]:
-    fields: list[dict[str, Any]] = [{"name": name, "type": type_} for name, type_ in SOURCE_FIELDS]
+def check_origin(producer: Producer) -> None:
+    """Raise SchemaError for a producer whose own fields cannot stand beside the others in ``source``."""
     known = {name for name, _ in SOURCE_FIELDS}
     for name, type_ in producer.origin_fields:
         if name in known or sanitised(name) != name or type_ not in ("long", "string"):
             raise SchemaError(f"source {producer.name}: origin field {name} cannot stand in the envelope")
         known.add(name)
+
+
+def _source_record(space: str, producer: Producer) -> dict[str, Any]:
+    fields: list[dict[str, Any]] = [{"name": name, "type": type_} for name, type_ in SOURCE_FIELDS]
+    for name, type_ in producer.origin_fields:
         fields.append({"name": name, "type": ["null", type_], "default": None})
     return {"type": "record", "name": f"{space}.Source", "fields": fields}
 

@@ -27,6 +27,7 @@ from liberator.codec.envelope import (
     keyless_move,
     tombstone_headers,
     wrong,
+    wrong_width,
 )
 from liberator.errors import SchemaError
 from liberator.event import ABSENT, ChangeEvent, Operation, Phase, Row, Transaction
@@ -112,8 +113,7 @@ class AvroRows:
             key = self.schema.key
             row = tuple([None if i in places and i not in key else value for i, value in enumerate(row)])
         elif len(row) != len(self.fields):
-            table = f"{self.schema.schema}.{self.schema.table}"
-            raise SchemaError(f"table {table} has {len(self.fields)} columns, a row of it {len(row)}")
+            raise wrong_width(self.schema, row)
         return self._names_of(places), *self._fast(row)
 
     def _names_of(self, places: tuple[int, ...]) -> bytes:

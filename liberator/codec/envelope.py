@@ -98,6 +98,12 @@ def wrong(schema: TableSchema, column: int, why: str) -> SchemaError:
     return SchemaError(f"table {schema.schema}.{schema.table}: column {schema.names[column]} {why}")
 
 
+def wrong_width(schema: TableSchema, row: Row) -> SchemaError:
+    """The error for a row that has more or fewer values than its table has columns."""
+    table = f"{schema.schema}.{schema.table}"
+    return SchemaError(f"table {table} has {len(schema.columns)} columns, a row of it {len(row)}")
+
+
 def keyless_move(schema: TableSchema) -> SchemaError:
     """The error for a key change in a table that has no key."""
     return SchemaError(

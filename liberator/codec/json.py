@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 from liberator.codec import Encode, EnvelopeName, Producer
+from liberator.codec.avro_schema import check_origin
 from liberator.codec.entity import EntityWriter, SharedHeaders, add_tombstone
 from liberator.codec.envelope import (
     OPERATIONS,
@@ -27,6 +28,7 @@ from liberator.codec.envelope import (
     tombstone_headers,
     with_absent,
     wrong,
+    wrong_width,
 )
 from liberator.codec.json_schema import key_schema, text, value_schema
 from liberator.codec.json_value import nullable
@@ -51,6 +53,7 @@ class JsonCodec:
 
     def encoder(self, producer: Producer) -> Encode:
         """The function that writes events of ``producer``."""
+        check_origin(producer)
         now, headers = [0], SharedHeaders(producer)
 
         def start(time: int) -> None:
@@ -83,6 +86,8 @@ class JsonRows:
 
     def row(self, row: Row) -> dict[str, Any]:
         """A row by column name; what was not sent stands as null."""
+        if len(row) != len(self.fields):
+            raise wrong_width(self.schema, row)
         return {name: self._column(i, row[i]) for i, name in enumerate(self.fields)}
 
     def key(self, values: Row) -> dict[str, Any]:
@@ -91,9 +96,11 @@ class JsonRows:
         return {self.fields[i]: self._column(i, value) for i, value in columns}
 
     def _column(self, i: int, value: Any) -> Any:
-        if value is ABSENT:
-            if self.schema.columns[i].key is not None:
-                raise wrong(self.schema, i, "was not sent, and is a key column")
+        if value is ABSENT or value is None:
+            column = self.schema.columns[i]
+            if column.key is not None and (value is ABSENT or not column.nullable):
+                what = "was not sent" if value is ABSENT else "holds null"
+                raise wrong(self.schema, i, f"{what}, and is a key column")
             return None
         try:
             return self._write[i](value)

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
+from liberator.codec.avro_value import write_float32
 from liberator.codec.envelope import Misfit
 from liberator.errors import DecodeError
 from liberator.schema import ESCAPABLE, Kind, LogicalType
@@ -101,6 +102,11 @@ def _write_float(value: Any) -> Any:
     return "NaN" if made != made else "Infinity" if made > 0 else "-Infinity"  # noqa: PLR0124
 
 
+def _write_float32(value: Any) -> Any:
+    write_float32(value)  # refuses what 32 bits would round
+    return _write_float(value)
+
+
 def _read_float(value: Any) -> float:
     if isinstance(value, str) and value in _FLOATS:
         return _FLOATS[value]
@@ -127,8 +133,8 @@ def _read_bytes(value: Any) -> bytes:
 
 def _write_decimal(value: Any) -> str:
     match value:
-        case (int(), int()):
-            return decimal_text(*value)
+        case (int(unscaled), int(scale)):
+            return decimal_text(unscaled, _WRITE_INT32(scale))
     raise Misfit("holds no pair of unscaled value and scale")
 
 
@@ -220,7 +226,7 @@ _SIMPLE: dict[Kind, tuple[Convert, Convert]] = {
     Kind.INT32: _INT32,
     Kind.INT64: _INT64,
     Kind.UINT64: _integer(0, (1 << 64) - 1),
-    Kind.FLOAT32: _FLOAT,
+    Kind.FLOAT32: (_write_float32, _read_float),
     Kind.FLOAT64: _FLOAT,
     Kind.BYTES: (_write_bytes, _read_bytes),
     Kind.DATE: _INT32,

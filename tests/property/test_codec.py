@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -22,11 +23,17 @@ CODECS = [AvroCodec, JsonCodec]
 slow = settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large], deadline=None)
 
 
-def written(codec, events, envelope="change", registry=None):
+def written(codec, events, envelope="change", registry=None, producer=PRODUCER):
     registry = registry or MemoryRegistry()
     records = Records()
-    codec(registry, envelope).encoder(PRODUCER)(events, records)
+    codec(registry, envelope).encoder(producer)(events, records)
     return registry, records
+
+
+def without_origin(events):
+    """The events of a source that has no fields of its own."""
+    made = {id(e.transaction): replace(e.transaction, origin=()) for e in events}
+    return [replace(e, transaction=made[id(e.transaction)]) for e in events]
 
 
 @pytest.mark.parametrize("codec", CODECS)
@@ -66,6 +73,17 @@ def of_an_entity(event):
 
 def has_identity(event):
     return event.schema.key or event.operation not in (Operation.UPDATE, Operation.DELETE)
+
+
+@pytest.mark.parametrize("envelope", ["change", "entity"])
+@pytest.mark.parametrize("codec", CODECS)
+@slow
+@given(events=histories(most=4))
+def test_a_source_needs_no_fields_of_its_own(codec, envelope, events):
+    events = without_origin([e for e in events if has_identity(e)])
+    registry, records = written(codec, events, envelope, producer=replace(PRODUCER, origin_fields=()))
+    expected = events if envelope == "change" else [of_an_entity(e) for e in events]
+    assert exact(decoder(registry).decode(records)) == exact(expected)
 
 
 @pytest.mark.parametrize("codec", CODECS)

@@ -51,8 +51,10 @@ def number(data: bytes) -> int:
 def physical(type_: LogicalType, raw):
     """The physical value that fastavro's raw value means."""
     kind = type_.kind
-    if raw is None or (kind in ESCAPABLE and isinstance(raw, str)):
-        return raw
+    if raw is None:
+        return None
+    if kind in ESCAPABLE and isinstance(raw, dict) and raw.keys() == {"text"}:
+        return raw["text"]
     if kind is Kind.UINT64:
         return number(raw)
     if kind is Kind.DECIMAL and isinstance(raw, bytes):
