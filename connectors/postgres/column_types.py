@@ -59,7 +59,7 @@ WIDER = {
     "real": {"double precision"},
     "character": {"character varying", "bpchar"},
     "bpchar": {"character varying"},
-    "character varying": {"character", "bpchar"},
+    "character varying": {"bpchar"},
     "name": {"character varying"},
     "date": {"timestamp without time zone"},
     "json": {"jsonb"},
