@@ -8,7 +8,7 @@ to the source (DBLog's idea, https://arxiv.org/abs/2010.12597, with visibility i
 1. A chunk's snapshot must see every transaction whose events were already emitted, else it is read again.
 2. The chunk is held until the stream has passed the *high* mark, taken after the chunk was read.
 3. Meanwhile a :class:`Window` watches the events of the chunk's table. One whose transaction the snapshot
-   does not see is newer than the chunk's row and replaces it; columns that it did not send come from the chunk.
+   does not see is newer than the chunk's row and replaces it; columns it did not send come from the chunk.
 
 Nothing here knows a database: marks (a transaction id, a GTID) are opaque, visibility is a predicate. How
 far each table has got is :class:`Progress`, the plain data that a state carries.
