@@ -9,7 +9,7 @@ can change its mind.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from connectors.sql.changes import constant, preserves
@@ -18,7 +18,7 @@ from connectors.sql.naming import column_names, shorten, table_name
 from connectors.sql.options import SqlSinkOptions
 from connectors.sql.table import Table, TargetColumn
 from liberator.errors import SinkError
-from liberator.schema import Column, TableSchema
+from liberator.schema import Column, LogicalType, TableSchema
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +42,13 @@ class Wanted:
 
 
 class Planner:
-    """Plans tables at one target."""
+    """Plans tables at one target. ``altering`` is called before each statement of DDL."""
 
-    def __init__(self, dialect: Dialect, options: SqlSinkOptions, extra: Extra):
+    def __init__(self, dialect: Dialect, options: SqlSinkOptions, extra: Extra, altering: Callable[[], None]):
         self._dialect = dialect
         self._options = options
         self._extra = extra
+        self._altering = altering
 
     def name(self, topic: str, origin: TableSchema) -> TableName:
         """What the table of ``topic`` is called."""
@@ -108,6 +109,7 @@ class Planner:
             raise SinkError(
                 f"table {name} does not exist and create is false", hint=self._create_sql(name, wanted, key)
             )
+        self._altering()
         self._dialect.execute(self._create_sql(name, wanted, key))
 
     def _create_sql(self, name: TableName, wanted: Sequence[Wanted], key: Sequence[str]) -> str:
@@ -174,12 +176,19 @@ class Planner:
         a constant."""
         table, column = self._dialect.quoted(name), self._dialect.quote(want.name)
         value = constant(want.column)
+        self._altering()
         if value is None:
             self._dialect.execute(f"alter table {table} add column {column} {want.type.sql}")
             return
         target = TargetColumn(want.name, want.type.sql, 0, want.column)
         param = self._dialect.encoder((target,), origin, False)([(value,)])[0][0]
         self._dialect.add_filled(table, f"{column} {want.type.sql}", column, param)
+
+    def _alter(
+        self, name: TableName, column: str, type_: str | None = None, logical: LogicalType | None = None
+    ) -> None:
+        self._altering()
+        self._dialect.alter(name, column, type_, logical)
 
     def _suit_unsent(self, name: TableName, wanted: Sequence[Wanted], existing: Existing) -> list[str]:
         """Let columns that the stream does not have be null; what is wrong where they cannot be."""
@@ -192,7 +201,7 @@ class Planner:
             if column.name in existing.primary:
                 problems.append(f"column {column.name} belongs to the primary key and is not sent")
             elif self._options.create:
-                self._dialect.alter(name, column.name)
+                self._alter(name, column.name)
             else:
                 problems.append(f"column {column.name} is not null and is not sent")
         return problems
@@ -215,10 +224,10 @@ class Planner:
         elif fit == "widen" and not self._options.create:
             problems.append(f"column {want.name} is {found.type} and has to become {want.type.sql}")
         elif fit == "widen":
-            self._dialect.alter(name, found.name, want.type.sql, want.column.type)
+            self._alter(name, found.name, want.type.sql, want.column.type)
         elif found.not_null and not keyed and found.name not in existing.primary and self._may_be_null(want):
             if self._options.create:
-                self._dialect.alter(name, found.name)
+                self._alter(name, found.name)
             else:
                 problems.append(f"column {want.name} is not null, and the source's may be null")
 
@@ -235,6 +244,7 @@ class Planner:
         sql = f"create unique index {index} on {self._dialect.quoted(name)} ({columns})"
         if not self._options.create or any(self._found(existing, k) is None for k in key):
             return f"no unique index on the stream's key: {sql}"
+        self._altering()
         self._dialect.execute(sql)
         return None
 

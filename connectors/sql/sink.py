@@ -48,6 +48,7 @@ class SqlSink(Sink):
         self._schemas: dict[str, TableSchema] = {}
         self._writing = False
         self._dirty = False  # rows were written in this transaction
+        self._again = False  # DDL had to throw them away
         self._held: list[ChangeEvent] = []
 
     @abstractmethod
@@ -68,7 +69,7 @@ class SqlSink(Sink):
         dialect.connect()
         self._bookkeeping = Bookkeeping(dialect, self.name)
         self._mode = MODES[self._options.mode](dialect, self._options)
-        self._planner = Planner(dialect, self._options, self._mode.extra)
+        self._planner = Planner(dialect, self._options, self._mode.extra, self._altering)
         dialect.begin()
         self._bookkeeping.create()
         cursor = self._bookkeeping.fence()
@@ -93,7 +94,7 @@ class SqlSink(Sink):
         self._apply(held)
         self._bookkeeping.store(cursor)
         self._dialect.execute("commit")
-        self._writing = self._dirty = False
+        self._writing = self._dirty = self._again = False
 
     def close(self) -> None:
         """Roll back what was not committed, disconnect."""
@@ -103,7 +104,7 @@ class SqlSink(Sink):
         self._mode = self._planner = self._bookkeeping = None
         self._schemas.clear()
         self._held = []
-        self._writing = self._dirty = False
+        self._writing = self._dirty = self._again = False
 
     def cursor(self) -> Cursor | None:
         """The stored cursor; fences nobody."""
@@ -184,21 +185,24 @@ class SqlSink(Sink):
     def _meet(self, topic: str, schema: TableSchema) -> None:
         """A stream that is new here, or whose schema is: make the target fit."""
         assert self._planner and self._mode and self._bookkeeping and self._dialect
-        again = self._dirty and not self._dialect.transactional_ddl
-        if again:
-            # DDL would commit the rows that are written, and the cursor not with them.
-            self._dialect.execute("rollback")
-            self._dialect.begin()
         name = self._planner.name(topic, schema)
         before = self._bookkeeping.claim(name, topic)
         table = self._planner.plan(topic, schema, before)
+        if self._again:
+            self._dialect.execute("commit")
+            raise SinkError(
+                f"table {name} was altered for its stream; the batch begins again", retryable=True
+            )
         if before is None or before.fingerprint != schema.fingerprint:
             self._bookkeeping.note(name, schema)
         target = Target.of(table, self._dialect.writer(table, self._options.allow_lossy))
         self._mode.suits(target)
         self._mode.targets[topic] = target
-        if again:
-            self._dialect.execute("commit")
-            raise SinkError(
-                f"table {name} was altered for its stream; the batch begins again", retryable=True
-            )
+
+    def _altering(self) -> None:
+        """DDL is about to run. Where it commits, it must not commit rows without their cursor."""
+        assert self._dialect is not None
+        if self._dirty and not self._dialect.transactional_ddl:
+            self._dialect.execute("rollback")
+            self._dialect.begin()
+            self._dirty, self._again = False, True
