@@ -73,7 +73,7 @@ class ChangeDecoder:
         self,
         resume: Position,
         captured: Callable[[Relation], Captured],
-        relabel: Callable[[Captured], Captured],
+        relabel: Callable[[Captured, UnknownLabel], Captured],
         moved: Callable[[Captured, Row], None],
     ):
         self.position = resume
@@ -203,10 +203,10 @@ class ChangeDecoder:
                 else:
                     raise DecodeError(f"unknown replication message {block[pos + 5 : pos + 6]!r}")
                 pos = after
-        except UnknownLabel:
+        except UnknownLabel as unknown:
             # A label younger than our catalog: learn it, and read this very message again.
             self._ordinal, self._skip, self._xid = ordinal, skip, xid
-            self.learn(self._relabel(relations[block[pos + 31 : pos + 35]]))
+            self.learn(self._relabel(relations[block[pos + 31 : pos + 35]], unknown))
             return self.decode(block, pos, events, limit)
         except KeyError as exc:
             raise DecodeError("a change of a relation that the stream has not described") from exc

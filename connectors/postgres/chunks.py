@@ -133,12 +133,12 @@ class ChunkReader:
     def _ranges(
         self, target: Target, visible: Visibility, schema: TableSchema
     ) -> Iterator[tuple[TableSchema, Visibility, list[Row], int]]:
-        decode = compile_copy_decoder(schema)
         try:
             with translate(f"read {target.table.full_name}"):
                 for place in self._places(target.table):
                     command = _unkeyed(target, schema, place)
                     for lines in self._stream(command, target):
+                        decode = compile_copy_decoder(schema)
                         yield schema, visible, list(map(decode, lines)), 0
                 self._conn.execute("commit")
                 yield schema, visible, [], self._high()
@@ -200,7 +200,7 @@ class ChunkReader:
             count, data = get(0)
             if count < 0:
                 break
-            append(bytes(data))
+            append(data.tobytes())
             size += count
             if size > budget:
                 pgconn.get_cancel().cancel()
@@ -219,7 +219,7 @@ class ChunkReader:
             count, data = pgconn.get_copy_data(0)
             if count < 0:
                 break
-            lines.append(bytes(data))
+            lines.append(data.tobytes())
             size += count
             if len(lines) >= target.rows or size >= target.bytes:
                 yield lines

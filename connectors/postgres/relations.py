@@ -15,7 +15,8 @@ from connectors.postgres.changes import Captured, message_schema
 from connectors.postgres.connection import Connection, translate
 from connectors.postgres.pgoutput import Relation, RelationColumn
 from connectors.postgres.snapshots import Snapshots
-from liberator.errors import DecodeError
+from connectors.postgres.types import with_label
+from connectors.postgres.values import UnknownLabel
 from liberator.event import Row
 from liberator.schema import TableSchema
 
@@ -65,15 +66,14 @@ class Relations:
         self.schemas = {**self.schemas, str(oid): schema.to_json()}
         return schema
 
-    def relabelled(self, captured: Captured) -> Captured:
-        """An enum has a label that our catalog does not know: read the catalog again."""
+    def relabelled(self, captured: Captured, unknown: UnknownLabel) -> Captured:
+        """An enum has a label that our catalog does not know: read the catalog again. A label that was
+        renamed since the row was written is in no catalog; it is taken over from the stream."""
         with translate("read the types"):
             self._catalog.types.refresh(self._conn)
             schema = self._catalog.of_relation(captured.relation, None)
         if schema == captured.schema:
-            raise DecodeError(
-                f"table {schema.schema}.{schema.table} has an enum label that the catalog does not know"
-            )
+            schema = with_label(schema, unknown)
         return self._attended(captured.recompiled(self.seen(captured.relation.oid, schema)))
 
     def moved(self, captured: Captured, row: Row) -> None:

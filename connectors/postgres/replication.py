@@ -171,7 +171,7 @@ class ReplicationStream:
         while size < _BLOCK:
             count, data = self._conn.get_copy_data(1)
             if count > 0:
-                frames.append(b"d" + struct.pack(">I", count + 4) + bytes(data))
+                frames.append(b"d" + struct.pack(">I", count + 4) + data.tobytes())
                 size += count
             elif count < 0:
                 result = self._conn.get_result()

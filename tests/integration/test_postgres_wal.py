@@ -262,6 +262,17 @@ def test_an_enum_label_that_is_added_later_is_understood(database):
     assert event.schema.columns[1].type.values == ("ok", "new")
 
 
+def test_an_enum_label_that_was_renamed_since_is_read_as_it_was(database):
+    run(database, "create type mood as enum ('old')", "create table t (id int primary key, m mood)")
+    wal = Wal(database, snapshot="none").open()
+    wal.close()
+    run(database, "insert into t values (1, 'old')", "alter type mood rename value 'old' to 'new'")
+    run(database, "insert into t values (2, 'new')")
+    wal.open()
+    assert [e.after for e in wal.read()] == [(1, "old"), (2, "new")]
+    wal.close()
+
+
 def test_a_relation_that_was_dropped_since_is_decoded_from_the_stream_alone(orders):
     wal = Wal(orders, snapshot="none", tables=["public.*"]).open()
     run(orders, "create table other (id int primary key)")
