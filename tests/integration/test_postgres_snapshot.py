@@ -1,7 +1,7 @@
 """Snapshot and stream together: whatever is written meanwhile, replaying the events gives the table.
 
-The model is the plainest sink: a dict, one event after the other. A partial row (unchanged TOAST) of a key that
-it lacks is only allowed where the source says that the snapshot brings the row afterwards.
+The model is the plainest sink: a dict, one event after the other. A partial row (unchanged TOAST) of a key
+that it lacks is only allowed where the source says that the snapshot brings the row afterwards.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import pytest
@@ -51,7 +52,7 @@ def test_references_are_replaced_and_nothing_else_is(text, expanded):
     ],
 )
 def test_a_reference_that_leads_nowhere_is_told(text, message):
-    with pytest.raises(ValueError) as caught:  # noqa: PT011
+    with pytest.raises(ValueError) as caught:
         expand(text, Path(), ENVIRON)
     assert str(caught.value) == message
 
@@ -77,7 +78,7 @@ def test_a_file_that_cannot_be_read_is_told(tmp_path):
         ("", f"cannot read file {tmp_path}: is a directory"),
         ("binary", f"file {tmp_path}/binary is not text in utf-8"),
     ):
-        with pytest.raises(ValueError) as caught:  # noqa: PT011
+        with pytest.raises(ValueError) as caught:
             expand(f"${{file:{name}}}", tmp_path, {})
         assert str(caught.value) == reason
 
@@ -90,7 +91,5 @@ def test_no_value_is_ever_expanded_twice(value, around):
 
 @given(st.text(alphabet="${}:-aA/f"))
 def test_any_text_is_expanded_or_refused(text):
-    try:
+    with contextlib.suppress(ValueError):
         assert isinstance(expand(text, Path("/nonexistent"), {"A": "b"}), str)
-    except ValueError:
-        pass
