@@ -67,6 +67,7 @@ class ListSource(Source):
         self._state: State | None = None
         self._item = 0  # the item to read next, and how many of its events are read
         self._taken = 0
+        self._rows_next = False  # rows of a snapshot and transactions take turns
 
     def open(self, state: State | None) -> None:
         """Go to the place in the script where ``state`` stands."""
@@ -91,10 +92,11 @@ class ListSource(Source):
     def read(self) -> Batch:
         """Events up to ``batch``, whole transactions as far as they fit."""
         state = self._opened()
-        if state.snapshot["pending"] and not self._taken:
+        self._rows_next = not self._rows_next
+        if state.snapshot["pending"] and not self._taken and (self._rows_next or not self._more()):
             return self._read_rows(state)
         events: list[ChangeEvent] = []
-        while self._item < len(self._script):
+        while self._more():
             item = self._script[self._item]
             if isinstance(item, Abort):
                 if events:
@@ -143,6 +145,9 @@ class ListSource(Source):
     def reached(self, state: State, target: Position) -> bool:
         """Whether ``state`` is at ``target`` or behind it, with no table left to read."""
         return state.position >= target and not state.snapshot["pending"]
+
+    def _more(self) -> bool:
+        return self._item < len(self._script)
 
     def _opened(self) -> State:
         if self._state is None:
