@@ -1,8 +1,8 @@
 """The contract of a codec: events to records, records to events, compiled once per schema version.
 
 ``Codec.encoder`` returns a function that appends the records of a batch of events (and for a delete its
-tombstone) to a :class:`~liberator.log.Records`; :func:`decoder` gives the way back, for records of every
-codec and envelope mixed. Which fields an event has in a record is the envelope's matter
+tombstone) to a :class:`~liberator.log.Records`; :class:`liberator.codec.decoder.RecordDecoder` is the
+way back, for records of every codec and envelope mixed. Which fields an event has in a record is the envelope's matter
 (:mod:`liberator.codec.envelope`).
 """
 
@@ -52,7 +52,8 @@ class Codec(Protocol):
 
 
 class Decoder(Protocol):
-    """A way back from records to events; :func:`decoder` makes one."""
+    """A way back from records to events: :class:`liberator.codec.decoder.RecordDecoder`, one for each log.
+    It caches what it compiled."""
 
     def decode(self, records: Records) -> list[ChangeEvent]:
         """The events that ``records`` hold, in order, whichever codec and envelope wrote them.
@@ -61,10 +62,3 @@ class Decoder(Protocol):
         records. Raises DecodeError for bytes that are not an event.
         """
         ...
-
-
-def decoder(registry: Registry) -> Decoder:
-    """A decoder for the log that ``registry`` belongs to; keep it, it caches what it compiled."""
-    from liberator.codec.decoder import RecordDecoder
-
-    return RecordDecoder(registry)

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from liberator.codec import decoder
 from liberator.codec.avro import AvroCodec
+from liberator.codec.decoder import RecordDecoder
 from liberator.codec.envelope import key_only
 from liberator.codec.json import JsonCodec, plain_key, to_plain
 from liberator.errors import DecodeError
@@ -41,7 +41,7 @@ def without_origin(events):
 @given(events=histories())
 def test_a_change_comes_back_as_it_was(codec, events):
     registry, records = written(codec, events)
-    assert exact(decoder(registry).decode(records)) == exact(events)
+    assert exact(RecordDecoder(registry).decode(records)) == exact(events)
     assert (
         len(
             {
@@ -83,7 +83,7 @@ def test_a_source_needs_no_fields_of_its_own(codec, envelope, events):
     events = without_origin([e for e in events if has_identity(e)])
     registry, records = written(codec, events, envelope, producer=replace(PRODUCER, origin_fields=()))
     expected = events if envelope == "change" else [of_an_entity(e) for e in events]
-    assert exact(decoder(registry).decode(records)) == exact(expected)
+    assert exact(RecordDecoder(registry).decode(records)) == exact(expected)
 
 
 @pytest.mark.parametrize("codec", CODECS)
@@ -92,7 +92,7 @@ def test_a_source_needs_no_fields_of_its_own(codec, envelope, events):
 def test_an_entity_comes_back_with_all_but_its_before(codec, events):
     events = [e for e in events if has_identity(e)]
     registry, records = written(codec, events, "entity")
-    assert exact(decoder(registry).decode(records)) == exact([of_an_entity(e) for e in events])
+    assert exact(RecordDecoder(registry).decode(records)) == exact([of_an_entity(e) for e in events])
     assert len(records) == len(events) == len(records.headers)
 
 
@@ -109,7 +109,7 @@ def test_one_decoder_reads_records_of_all_codecs_and_envelopes_mixed(first, seco
     ):
         mixed += written(codec, events, envelope, registry)[1]
     expected = first + second + [of_an_entity(e) for e in third + fourth]
-    assert exact(decoder(registry).decode(Records.of(mixed))) == exact(expected)
+    assert exact(RecordDecoder(registry).decode(Records.of(mixed))) == exact(expected)
 
 
 mutations = st.lists(
@@ -142,7 +142,7 @@ def damaged(data: bytes, how) -> bytes:
 def test_damaged_records_are_refused_or_make_an_event(codec, envelope, events, how, where):
     events = [e for e in events if has_identity(e)]
     registry, records = written(codec, events, envelope)
-    reader = decoder(registry)
+    reader = RecordDecoder(registry)
     for record in records:
         change = {}
         match where:
@@ -170,7 +170,7 @@ def test_damaged_records_are_refused_or_make_an_event(codec, envelope, events, h
 def test_random_bytes_are_refused_or_make_an_event(codec, events, data):
     registry, records = written(codec, events)
     frames = [value[:5] for value in records.values if value is not None]
-    reader = decoder(registry)
+    reader = RecordDecoder(registry)
     for value in (frames[0] + data, data):
         try:
             assert len(reader.decode(Records.of([Record("t", None, value)]))) == 1
@@ -205,7 +205,7 @@ def test_every_event_can_be_shown_as_json(events):
 @given(events=histories(), sizes=st.lists(st.integers(1, 4), min_size=1))
 def test_where_reads_begin_and_end_changes_nothing(codec, events, sizes):
     registry, records = written(codec, events)
-    reader, everything, decoded = decoder(registry), list(records), []
+    reader, everything, decoded = RecordDecoder(registry), list(records), []
     while everything:
         size = sizes[len(decoded) % len(sizes)]
         decoded += reader.decode(Records.of(everything[:size]))
@@ -220,4 +220,6 @@ def test_a_tombstone_whose_delete_was_compacted_away_is_the_delete(codec, events
     registry, records = written(codec, events)
     kept = [record for record in records if record.value is None]
     deletes = [e for e in events if e.operation is Operation.DELETE and e.key is not None]
-    assert exact(decoder(registry).decode(Records.of(kept))) == exact([of_an_entity(e) for e in deletes])
+    assert exact(RecordDecoder(registry).decode(Records.of(kept))) == exact(
+        [of_an_entity(e) for e in deletes]
+    )

@@ -10,9 +10,10 @@ from decimal import Decimal
 import fastavro
 import pytest
 
-from liberator.codec import Producer, decoder
+from liberator.codec import Producer
 from liberator.codec.avro import AvroCodec
 from liberator.codec.avro_schema import names, namespace
+from liberator.codec.decoder import RecordDecoder
 from liberator.codec.json import JsonCodec, plain_key, to_plain
 from liberator.codec.json_value import decimal_parts, decimal_text
 from liberator.codec.plain import date_text, interval_text, timestamp_text
@@ -109,7 +110,7 @@ def test_a_key_stays_the_same_when_another_column_changes(codec):
     assert records.keys[0] == records.keys[1]
     assert records.values[0][:5] != records.values[1][:5]
     assert len(registry.versions("test.public.orders-value")) == 2
-    assert decoder(registry).decode(records) == events
+    assert RecordDecoder(registry).decode(records) == events
 
 
 @pytest.mark.parametrize("codec", CODECS)
@@ -118,7 +119,7 @@ def test_key_columns_stand_in_key_order(codec):
     registry, records = encoded(transaction(1, create(lines, line=2, order=1)), codec)
     text = registry.versions("test.public.lines-key")[0].text
     assert text.index('"order"') < text.index('"line"')
-    (event,) = decoder(registry).decode(records)
+    (event,) = RecordDecoder(registry).decode(records)
     assert event.key == (1, 2)
 
 
@@ -128,7 +129,7 @@ def test_a_table_without_a_key_has_records_without_a_key_and_no_tombstones(codec
     events = transaction(1, create(heap, a=1), delete(heap, a=1))
     registry, records = encoded(events, codec)
     assert records.keys == [None, None]
-    assert decoder(registry).decode(records) == events
+    assert RecordDecoder(registry).decode(records) == events
     assert registry.subjects() == ["test.public.heap-value"]
 
 
@@ -142,7 +143,7 @@ def test_a_delete_is_followed_by_its_tombstone(codec):
     assert [value is None for value in records.values] == [False, False, True, False]
     assert records.keys[1] == records.keys[2]
     assert [bool(headers) for headers in records.headers] == [False, False, True, False]
-    assert decoder(registry).decode(records) == events
+    assert RecordDecoder(registry).decode(records) == events
 
 
 @pytest.mark.parametrize("codec", CODECS)
@@ -150,7 +151,7 @@ def test_a_delete_of_an_entity_is_a_tombstone(codec):
     events = transaction(1, create(ORDERS, id=1), delete(ORDERS, id=1, note="old", amount=1))
     registry, records = encoded(events, codec, "entity")
     assert [value is None for value in records.values] == [False, True]
-    gone = decoder(registry).decode(records)[1]
+    gone = RecordDecoder(registry).decode(records)[1]
     assert gone == replace(events[1], before=(1, ABSENT, ABSENT))
 
 
@@ -160,7 +161,7 @@ def test_a_truncate_has_no_key(codec, envelope):
     events = transaction(1, truncate(ORDERS))
     registry, records = encoded(events, codec, envelope)
     assert records.keys == [None]
-    assert decoder(registry).decode(records) == events
+    assert RecordDecoder(registry).decode(records) == events
 
 
 @pytest.mark.parametrize("envelope", ["change", "entity"])
@@ -168,7 +169,7 @@ def test_a_truncate_has_no_key(codec, envelope):
 def test_the_halves_of_a_key_change_name_each_other(codec, envelope):
     events = transaction(1, rekey(ORDERS, {"id": 1}, id=2, note="moved"))
     registry, records = encoded(events, codec, envelope)
-    gone, come = decoder(registry).decode(records)
+    gone, come = RecordDecoder(registry).decode(records)
     assert (gone.moved, come.moved) == ((2,), (1,))
     assert [gone, come] == events
 
@@ -190,7 +191,7 @@ def test_what_encoding_refuses_comes_after_the_records_before_it(codec):
         codec(registry).encoder(PRODUCER)(events, records)
     columns = records.topics, records.keys, records.values, records.headers, records.timestamps
     assert {len(column) for column in columns} == {1}
-    assert decoder(registry).decode(records) == events[:1]
+    assert RecordDecoder(registry).decode(records) == events[:1]
 
 
 # Errors name the place, never the value
@@ -279,7 +280,7 @@ def test_source_fields_that_cannot_stand_beside_the_others_are_refused(origin):
 def test_an_id_that_was_never_given_out_is_told():
     registry, _ = encoded(transaction(1, create(ORDERS, id=1)))
     with pytest.raises(SchemaError, match="schema 99 is not in the registry"):
-        decoder(registry).decode(Records.of([Record("t", None, b"\0\0\0\0\x63x")]))
+        RecordDecoder(registry).decode(Records.of([Record("t", None, b"\0\0\0\0\x63x")]))
 
 
 def test_a_schema_of_somebody_else_is_told():
@@ -287,20 +288,22 @@ def test_a_schema_of_somebody_else_is_told():
     for type_, text in (("AVRO", '"string"'), ("JSON", "{}"), ("AVRO", "not json")):
         made = registry.register("t-value", text, type_)
         with pytest.raises(SchemaError, match="not one that liberator writes"):
-            decoder(registry).decode(Records.of([Record("t", None, b"\0" + made.id.to_bytes(4, "big"))]))
+            RecordDecoder(registry).decode(
+                Records.of([Record("t", None, b"\0" + made.id.to_bytes(4, "big"))])
+            )
 
 
 @pytest.mark.parametrize("value", [b"", b"\0", b"\0\0\0\0", b"\1\0\0\0\1abc"])
 def test_what_has_no_frame_is_refused(value):
     registry, _ = encoded(transaction(1, create(ORDERS, id=1)))
     with pytest.raises(DecodeError):
-        decoder(registry).decode(Records.of([Record("t", None, value)]))
+        RecordDecoder(registry).decode(Records.of([Record("t", None, value)]))
 
 
 def test_a_record_without_a_value_must_tell_of_an_event():
     for key in (None, b"k"):
         with pytest.raises(DecodeError, match="no value, and no headers"):
-            decoder(MemoryRegistry()).decode(Records.of([Record("t", key, None)]))
+            RecordDecoder(MemoryRegistry()).decode(Records.of([Record("t", key, None)]))
 
 
 @pytest.mark.parametrize("codec", CODECS)
@@ -315,7 +318,7 @@ def test_every_truncation_of_a_record_is_refused(codec, envelope):
     }  # fmt: skip
     events = transaction(1, create(wide, **row), delete(wide, **row))
     registry, records = encoded(events, codec, envelope)
-    reader = decoder(registry)
+    reader = RecordDecoder(registry)
     for record in records:
         assert record.value is None or reader.decode(Records.of([record]))
         for size in range(len(record.value or b"")):
@@ -329,7 +332,7 @@ def test_a_length_of_gigabytes_takes_no_memory():
     value = records.values[0].replace(b"\x02\x06abc", huge)
     assert value != records.values[0]
     with pytest.raises(DecodeError):
-        decoder(registry).decode(Records.of([records[0:1].__iter__().__next__()._replace(value=value)]))
+        RecordDecoder(registry).decode(Records.of([records[0:1].__iter__().__next__()._replace(value=value)]))
 
 
 # Schema versions: what readers other than ours make of them
@@ -378,7 +381,7 @@ def test_a_column_of_ever_new_texts_is_encoded_like_one_that_repeats_itself():
     encode = AvroCodec(registry).encoder(PRODUCER)
     for start in range(0, 3000, 100):
         encode(events[start : start + 100], records)
-    assert decoder(registry).decode(records) == events
+    assert RecordDecoder(registry).decode(records) == events
 
 
 def test_equal_schemas_that_are_different_objects_share_what_was_compiled(monkeypatch):
@@ -394,7 +397,7 @@ def test_equal_schemas_that_are_different_objects_share_what_was_compiled(monkey
     ]
     registry, records = encoded(events)
     assert len(made) == 1
-    assert decoder(registry).decode(records) == events
+    assert RecordDecoder(registry).decode(records) == events
 
 
 def test_no_name_of_a_database_enters_the_generated_source():
@@ -409,7 +412,7 @@ def test_no_name_of_a_database_enters_the_generated_source():
         for envelope in ("change", "entity"):
             producer = Producer(evil, evil, evil)
             registry, records = encoded(events, codec, envelope, producer=producer)
-            assert decoder(registry).decode(records) == events
+            assert RecordDecoder(registry).decode(records) == events
 
 
 # For people
@@ -494,4 +497,4 @@ def test_phases_come_back(codec):
         events = [replace(event, phase=phase)]
         for envelope in ("change", "entity"):
             registry, records = encoded(events, codec, envelope)
-            assert decoder(registry).decode(records) == events
+            assert RecordDecoder(registry).decode(records) == events
