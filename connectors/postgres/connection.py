@@ -81,7 +81,8 @@ def translate(action: str, error: type[LiberatorError] = SourceError) -> Iterato
 def is_retryable(exc: psycopg.Error) -> bool:
     """Whether the same attempt can succeed later."""
     if exc.sqlstate is None:
-        return isinstance(exc, psycopg.OperationalError)
+        # A connection that breaks in the middle of a copy comes as the bare base class.
+        return isinstance(exc, psycopg.OperationalError) or type(exc) is psycopg.DatabaseError
     return exc.sqlstate.startswith(RETRYABLE)
 
 
@@ -89,8 +90,7 @@ def reason(exc: psycopg.Error) -> str:
     """The cause in one line, without values: data exceptions quote them, so only their code is told."""
     state = exc.sqlstate
     if state is None:
-        lines = str(exc).strip().splitlines()
-        return lines[-1].strip() if lines else type(exc).__name__
+        return " ".join(str(exc).split()) or type(exc).__name__
     if state.startswith(("22", "23")):
         return f"{type(exc).__name__} (sqlstate {state})"
     return f"{exc.diag.message_primary} (sqlstate {state})"
