@@ -28,14 +28,13 @@ from liberator.log.embedded_topics import Names, Predicate, Taken, Wanted
 from liberator.log.storage import Storage
 
 #: About how many bytes of batches a step works on.
-READ = 1 << 20
+READ = 256 << 10
 #: A round begins when so many records came since the last one, and half as many as it had left; else,
 #: where there is anything to do, once in the delay after which tombstones go.
 FEWEST, SHARE = 1000, 0.5
 #: Memory of the temporary database, in KiB.
 CACHE = 8192
 
-_NOTE = "insert or replace into latest select ?1, ?2, ?3 where ?1 is not null and ?2 is not null"
 _LAST = "select offset from latest where topic = ? and key = ?"
 
 
@@ -156,6 +155,7 @@ class _Round:
         self._latest = sqlite3.connect("", isolation_level=None)
         self._latest.execute("pragma journal_mode=off")
         self._latest.execute(f"pragma cache_size=-{CACHE}")
+        self._latest.execute("begin")  # for ever: a commit would write to the disk
         self._latest.execute(
             "create table latest (topic, key, offset, primary key (topic, key)) without rowid"
         )
@@ -193,13 +193,19 @@ class _Round:
 
     def _note(self, batches: list[tuple[Whole, Taken]]) -> None:
         """Note the last offset of each key."""
+        last: dict[tuple[int | None, bytes | None], int] = {}
+        for whole, taken in batches:
+            records = unpack(whole, taken.names, self._storage.path)
+            if records is not None:
+                numbers = map(_numbers(whole, taken).get, records.topics)
+                last.update(zip(zip(numbers, records.keys, strict=True), records.offsets, strict=True))
+        noted = sorted(
+            (number, key, offset)
+            for (number, key), offset in last.items()
+            if number is not None and key is not None
+        )
         with self._temporary():
-            for whole, taken in batches:
-                records = unpack(whole, taken.names, self._storage.path)
-                if records is not None:
-                    numbers = _numbers(whole, taken)
-                    rows = zip(map(numbers.get, records.topics), records.keys, records.offsets, strict=True)
-                    self._latest.executemany(_NOTE, rows)
+            self._latest.executemany("insert or replace into latest values (?, ?, ?)", noted)
 
     def _clean(self, batches: list[tuple[Whole, Taken]]) -> None:
         """Rewrite batches without the records that need not stay."""
@@ -219,20 +225,31 @@ class _Round:
 
     def _keep(self, records: Records, numbers: dict[str, int], old: bool) -> list[bool]:
         """For each record whether it stays; ``numbers`` has the topics that are compacted."""
-        find, keep = self._latest.execute, []
-        rows = zip(records.topics, records.keys, records.values, records.offsets, strict=True)
+        find = self._latest.execute
+        keep, seen = [], set()
         with self._temporary():
-            for topic, key, value, offset in rows:
+            # backwards, for of the records of one key within a batch only the last one may stay
+            for topic, key, value, offset in zip(
+                reversed(records.topics),
+                reversed(records.keys),
+                reversed(records.values),
+                reversed(records.offsets),
+                strict=True,
+            ):
                 number = numbers.get(topic)
                 stays = True
                 if number is not None and key is not None:
-                    last = find(_LAST, (number, key)).fetchone()
-                    stays = (last is None or last[0] <= offset) and not (value is None and old)
-                    self._tombstones += stays and value is None
+                    if (number, key) in seen:
+                        stays = False
+                    else:
+                        seen.add((number, key))
+                        last = find(_LAST, (number, key)).fetchone()
+                        stays = (last is None or last[0] <= offset) and not (value is None and old)
+                        self._tombstones += stays and value is None
                 if number is not None:
                     self._left[number] += stays
                 keep.append(stays)
-        return keep
+        return keep[::-1]
 
     def _finish(self) -> None:
         """Write down that everything up to the end of the span is clean."""

@@ -24,7 +24,7 @@ from liberator.log.storage import PAGE, Storage
 #: How long a step may hold the write lock, in seconds, without what its commit takes.
 STEP = 0.02
 #: The longest pause after a step, in seconds.
-PAUSE = 0.05
+PAUSE = 0.01
 #: Free space is given back to the file system above this many bytes, and above this share of the file.
 FREE_BYTES, FREE_SHARE = 64 << 20, 0.25
 #: Pages given back at once.

@@ -39,7 +39,7 @@ def append(parent: Connection, path: Path, source: str) -> None:
 
 def upkeep(parent: Connection, path: Path, later: float) -> None:
     """Do all kinds of upkeep for ever; the clock is ``later`` seconds ahead."""
-    policy = Policy(None, 8_000_000, lambda topic: topic.startswith("a."), 86_400.0)
+    policy = Policy(None, 4_000_000, lambda topic: topic.startswith("a."), 86_400.0)
     with EmbeddedLog(path, policy, clock=lambda: time.time() + later) as log:
         parent.send("ready")
         while True:

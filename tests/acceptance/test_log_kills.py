@@ -6,6 +6,7 @@ import contextlib
 import multiprocessing
 import random
 import shutil
+import sqlite3
 import time
 
 import pytest
@@ -82,7 +83,7 @@ def test_killed_upkeep_takes_away_nothing_that_should_stay(path):
     with child(log_child.append, path, "a") as a, child(log_child.append, path, "b") as b:
         ready(a)
         ready(b)
-        while not path.exists() or path.stat().st_size < 12_000_000:
+        while not path.exists() or path.stat().st_size < 6_000_000:
             time.sleep(0.05)
     with EmbeddedLog(path) as log:
         for source in ("a", "b"):
@@ -152,6 +153,23 @@ def test_a_torn_write_ahead_file_costs_whole_appends_only(path, tmp_path):
         lengths.add(len(found))
         shutil.rmtree(place)
     assert len(lengths) > 5
+
+
+def test_a_copy_that_sqlite_makes_of_a_running_log_is_a_log(path, tmp_path):
+    with child(log_child.append, path, "a") as process:
+        ready(process)
+        time.sleep(0.3)
+        for attempt in range(3):
+            copy = tmp_path / f"backup{attempt}.log"
+            with (
+                contextlib.closing(sqlite3.connect(path)) as running,
+                contextlib.closing(sqlite3.connect(copy)) as backup,
+            ):
+                running.backup(backup)
+            with EmbeddedLog(copy, create=False) as log:
+                found = [n for part in read_all(log, limit=5000) for n in numbers(part.records)]
+                assert found == list(range(log.state("a").position.major))
+                assert found
 
 
 def test_a_record_reaches_a_waiting_process_within_milliseconds(path):
