@@ -4,7 +4,7 @@
 behind, and a generation. Opening a sink raises the generation, so that an older process which still
 writes for the same name finds that its commit hits no row (fencing). ``liberator_tables`` has one row per
 table: its stream, so that two streams that meet in one table are noticed even when they come in different
-runs, and the version of the schema that was last written, so that a change of type is noticed too.
+runs.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import json
 from connectors.sql.dialect import Dialect, TableName
 from liberator.errors import SinkError
 from liberator.log import Cursor
-from liberator.schema import TableSchema
 from liberator.source import Managed
 
 CURSORS = "liberator_cursors"
@@ -36,7 +35,7 @@ class Bookkeeping:
             TableName(schema, CURSORS): f"create table {self._cursors} (sink {dialect.text_key} not null "
             f"primary key, generation bigint not null, {dialect.quote('cursor')} text, updated_at text)",
             TableName(schema, TABLES): f"create table {self._tables} (name {dialect.text_key} not null "
-            "primary key, sink text not null, topic text not null, version text)",
+            "primary key, sink text not null, topic text not null)",
         }
         self._generation = 0
 
@@ -106,11 +105,8 @@ class Bookkeeping:
             return None
         return Cursor.from_json(json.loads(found[0][0]))
 
-    def claim(self, table: TableName, topic: str) -> TableSchema | None:
-        """Note that ``topic`` goes into ``table``; the version of its schema that was last noted.
-
-        Raises SinkError if another topic goes there.
-        """
+    def claim(self, table: TableName, topic: str) -> None:
+        """Note that ``topic`` goes into ``table``. Raises SinkError if another topic goes there."""
         mark, name = self._dialect.mark, self._dialect.same(str(table))
         if table in self._names:
             raise SinkError(
@@ -118,30 +114,21 @@ class Bookkeeping:
                 hint="give the table another name with the option table",
             )
         found, _ = self._dialect.execute(
-            f"select sink, topic, version from {self._tables} where name = {mark(1)}", [name]
+            f"select sink, topic from {self._tables} where name = {mark(1)}", [name]
         )
         if not found:
             self._dialect.execute(
                 f"insert into {self._tables} (name, sink, topic) values ({mark(1)}, {mark(2)}, {mark(3)})",
                 [name, self._sink, topic],
             )
-            return None
-        sink, other, version = found[0]
+            return
+        sink, other = found[0]
         if other != topic:
             raise SinkError(
                 f"two streams meet in table {table}: {other} (sink {sink}) and {topic} (sink {self._sink})",
                 hint="keep them apart with the option table, for example table: "
                 f"'{{schema}}_{{table}}'; if {other} is gone for good, `liberator teardown` forgets it",
             )
-        return None if version is None else TableSchema.from_json(json.loads(version))
-
-    def note(self, table: TableName, version: TableSchema) -> None:
-        """Note the version of a table's schema that is written from now on."""
-        mark = self._dialect.mark
-        self._dialect.execute(
-            f"update {self._tables} set version = {mark(1)} where name = {mark(2)}",
-            [json.dumps(version.to_json()), self._dialect.same(str(table))],
-        )
 
     def objects(self) -> list[Managed]:
         """Our tables and our row in them, with the statements that make and remove them."""

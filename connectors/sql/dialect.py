@@ -181,12 +181,6 @@ class Dialect(ABC):
     def check(self) -> list[Finding]:
         """What hinders writing to this database; connects by itself, reads only."""
 
-    def add_filled(self, table: str, definition: str, column: str, value: Any) -> None:
-        """Add a column, all of whose rows get ``value``, an encoded parameter. Names are quoted."""
-        text = str(value) if type(value) in (int, float) else "'" + str(value).replace("'", "''") + "'"
-        self.execute(f"alter table {table} add column {definition} default {text}")
-        self.execute(f"alter table {table} alter column {column} drop default")
-
     def prepare(self, table: TableName, columns: Sequence[Column], origin: str) -> None:  # noqa: B027
         """Make what the columns' types need (a schema, enum types) before the table is looked at."""
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from connectors.sql.changes import constant, preserves
 from connectors.sql.dialect import Dialect, Existing, ExistingColumn, TableName, TargetType
 from connectors.sql.naming import column_names, shorten, table_name
 from connectors.sql.options import SqlSinkOptions
@@ -54,11 +53,8 @@ class Planner:
         """What the table of ``topic`` is called."""
         return table_name(self._dialect, self._options.table, topic, origin)
 
-    def plan(self, topic: str, origin: TableSchema, before: TableSchema | None = None) -> Table:
-        """Make the target fit, and say how it looks. Raises SinkError with the remedy if it cannot.
-
-        ``before`` is the version of the stream that was last written to this table.
-        """
+    def plan(self, topic: str, origin: TableSchema) -> Table:
+        """Make the target fit, and say how it looks. Raises SinkError with the remedy if it cannot."""
         name = self.name(topic, origin)
         if self._options.create:
             self._dialect.prepare(name, origin.columns, origin.dialect)
@@ -67,8 +63,7 @@ class Planner:
         if existing is None:
             self._create(name, wanted, key)
         else:
-            self._check_changes(name, origin, before)
-            self._suit(name, wanted, key, existing, origin.dialect)
+            self._suit(name, wanted, key, existing)
         return self._table(name, topic, origin, wanted, key)
 
     def _wanted(self, name: TableName, origin: TableSchema) -> tuple[list[Wanted], list[str]]:
@@ -123,31 +118,8 @@ class Planner:
             lines.append(f"primary key ({', '.join(map(quote, key))})")
         return f"create table {self._dialect.quoted(name)} (\n    " + ",\n    ".join(lines) + "\n)"
 
-    def _check_changes(self, name: TableName, origin: TableSchema, before: TableSchema | None) -> None:
-        """Refuse a change of type by which the source changed values that are here already."""
-        if before is None or self._options.allow_lossy or self._options.mode != "upsert":
-            return
-        old = {c.name: c.type for c in before.columns}
-        changed = [
-            f"column {c.name} was {old[c.name]} and is {c.type} now"
-            for c in origin.columns
-            if c.name in old and not preserves(old[c.name], c.type)
-        ]
-        if changed:
-            raise SinkError(
-                f"table {name}: {'; '.join(changed)}: the source has changed its rows without an event for "
-                "each, so those written before may differ",
-                hint="drop the column here, or the table, and read it again with `liberator snapshot`; "
-                "allow_lossy: true goes on with what is there",
-            )
-
     def _suit(
-        self,
-        name: TableName,
-        wanted: Sequence[Wanted],
-        key: Sequence[str],
-        existing: Existing,
-        origin: str,
+        self, name: TableName, wanted: Sequence[Wanted], key: Sequence[str], existing: Existing
     ) -> None:
         """Alter what does not fit; refuse what cannot be altered, everything at once."""
         problems: list[str] = []
@@ -166,23 +138,15 @@ class Planner:
         if problems:
             raise SinkError(
                 f"table {name} does not fit its stream: {'; '.join(problems)}",
-                hint="alter the table so that it fits, or choose another name for it with the option table",
+                hint="alter the table so that it fits, or drop the column and read it again with "
+                "`liberator snapshot`, or name another table with the option table",
             )
         for want in missing:
-            self._add(name, want, origin)
-
-    def _add(self, name: TableName, want: Wanted, origin: str) -> None:
-        """Add a column. The source gave the rows that it had the column's default; so do we, where it is
-        a constant."""
-        table, column = self._dialect.quoted(name), self._dialect.quote(want.name)
-        value = constant(want.column)
-        self._altering()
-        if value is None:
-            self._dialect.execute(f"alter table {table} add column {column} {want.type.sql}")
-            return
-        target = TargetColumn(want.name, want.type.sql, 0, want.column)
-        param = self._dialect.encoder((target,), origin, False)([(value,)])[0][0]
-        self._dialect.add_filled(table, f"{column} {want.type.sql}", column, param)
+            self._altering()
+            self._dialect.execute(
+                f"alter table {self._dialect.quoted(name)} add column "
+                f"{self._dialect.quote(want.name)} {want.type.sql}"
+            )
 
     def _alter(
         self, name: TableName, column: str, type_: str | None = None, logical: LogicalType | None = None

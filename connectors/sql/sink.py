@@ -186,15 +186,13 @@ class SqlSink(Sink):
         """A stream that is new here, or whose schema is: make the target fit."""
         assert self._planner and self._mode and self._bookkeeping and self._dialect
         name = self._planner.name(topic, schema)
-        before = self._bookkeeping.claim(name, topic)
-        table = self._planner.plan(topic, schema, before)
+        self._bookkeeping.claim(name, topic)
+        table = self._planner.plan(topic, schema)
         if self._again:
             self._dialect.execute("commit")
             raise SinkError(
                 f"table {name} was altered for its stream; the batch begins again", retryable=True
             )
-        if before is None or before.fingerprint != schema.fingerprint:
-            self._bookkeeping.note(name, schema)
         target = Target.of(table, self._dialect.writer(table, self._options.allow_lossy))
         self._mode.suits(target)
         self._mode.targets[topic] = target

@@ -155,11 +155,6 @@ class SqliteDialect(Dialect):
             ) from exc
         self.execute(f"alter table {name} rename column {spare} to {quoted}")
 
-    def add_filled(self, table: str, definition: str, column: str, value: Any) -> None:
-        """SQLite cannot drop a default, so there is none: the rows are written."""
-        self.execute(f"alter table {table} add column {definition}")
-        self.execute(f"update {table} set {column} = ?1", [value])
-
     def encoder(self, columns: Sequence[TargetColumn], origin: str, lossy: bool) -> Encode:
         """See :mod:`connectors.sqlite.types`."""
         return types.encoder(columns)

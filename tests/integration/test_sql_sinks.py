@@ -57,28 +57,6 @@ def typed(name, changes, key=("id",), **more):
 # Columns that come, go and change.
 
 
-def test_a_column_gained_with_a_constant_default_has_it_in_every_row(target):
-    wider = typed(
-        "orders",
-        {
-            "note": Kind.STRING,
-            "n": Kind.INT32,
-            "price": Column("price", LogicalType(Kind.DECIMAL, 10, 2), default="1.5"),
-            "state": Column("state", LogicalType(Kind.STRING), nullable=False, default="'it''s new'::text"),
-            "flag": Column("flag", LogicalType(Kind.BOOL), default="true"),
-            "at": Column("at", LogicalType(Kind.TIMESTAMPTZ), default="now()"),
-        },
-    )
-    target.apply(
-        transaction(1, create(ORDERS, id=1, note="a"), create(ORDERS, id=2)),
-        transaction(2, create(wider, id=3, price=0, state="s")),
-    )
-    rows = target.query("select id, price, state, flag, at from orders order by id")
-    price = "1.50" if target.kind == "sqlite" else rows[0][1]
-    assert float(price) == 1.5
-    assert [row[2:] for row in rows] == [("it's new", True, None)] * 2 + [("s", None, None)]
-
-
 def test_a_column_that_is_not_sent_any_more_stays_and_may_be_null(target):
     target.execute(
         "create table orders (id bigint not null primary key, note text not null, n integer not null);"
@@ -124,23 +102,16 @@ def test_a_type_that_is_widened_at_the_source_is_widened_here(target, old, value
 
 @pytest.mark.parametrize(
     ("old", "value", "new"),
-    [
-        (Kind.STRING, "7", Kind.INT32),
-        (LogicalType(Kind.DECIMAL, 10, 2), 150, Kind.INT32),
-        (Kind.TIMESTAMP, 1, Kind.DATE),
-        (Kind.TIMESTAMPTZ, 1, Kind.STRING),
-        (Kind.FLOAT64, 0.1, Kind.FLOAT32),
-        (LogicalType(Kind.ENUM, values=("a", "b")), "a", LogicalType(Kind.ENUM, values=("a", "c"))),
-    ],
-    ids=lambda v: str(v) if isinstance(v, (Kind, LogicalType)) else "",
+    [(Kind.BOOL, True, Kind.INT32), (Kind.BYTES, b"x", Kind.DATE), (Kind.FLOAT64, 0.5, Kind.INT64)],
+    ids=lambda v: str(v) if isinstance(v, Kind) else "",
 )
-def test_a_type_change_that_rewrote_rows_at_the_source_is_refused(target, old, value, new):
-    before, after = typed("changed", {"v": old}), typed("changed", {"v": new})
-    target.apply(transaction(1, create(before, id=1, v=value)))
-    # Whether in the same run or in a later one.
-    with pytest.raises(SinkError, match=r"table .*changed: column v was .* and is .* now") as caught:
-        target.apply(transaction(2, create(after, id=2)))
-    assert "liberator snapshot" in caught.value.hint
+def test_a_type_that_the_column_cannot_become_is_refused_with_the_remedy(target, old, value, new):
+    if target.kind == "sqlite" and old in (Kind.BOOL, Kind.BYTES):
+        pytest.skip("such a column of SQLite takes the new values as they are")
+    target.apply(transaction(1, create(typed("changed", {"v": old}), id=1, v=value)))
+    with pytest.raises(SinkError, match=r"table .*changed does not fit its stream: column v is") as caught:
+        target.apply(transaction(2, create(typed("changed", {"v": new}), id=2)))
+    assert "alter the table" in caught.value.hint
     assert not caught.value.retryable
 
 

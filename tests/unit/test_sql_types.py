@@ -1,12 +1,10 @@
-"""Which types a column gets at a target, and which an existing one may have; what the source's own
-changes of a column mean."""
+"""Which types a column gets at a target, and which an existing one may have."""
 
 from __future__ import annotations
 
 import pytest
 
 from connectors.postgres.column_types import Spelled, equivalent, holds
-from connectors.sql.changes import constant, preserves
 from connectors.sqlite import types as sqlite
 from liberator.schema import Column, Kind, LogicalType
 
@@ -114,64 +112,3 @@ def test_sqlite_keeps_a_native_type_whose_affinity_is_right():
 )  # fmt: skip
 def test_how_columns_of_sqlite_suit(existing, logical, fit):
     assert sqlite.fit(existing, sqlite.declared(Column("c", logical)), logical) == fit
-
-
-ENUM = LogicalType(Kind.ENUM, values=("a", "b"))
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "kept"),
-    [
-        (LogicalType(Kind.INT64), LogicalType(Kind.INT16), True),
-        (LogicalType(Kind.INT64), decimal(5, 1), True),
-        (decimal(10, 2), decimal(5, 4), True),
-        (decimal(10, 2), decimal(10, 1), False),
-        (decimal(), decimal(10, 2), False),
-        (LogicalType(Kind.UUID), LogicalType(Kind.STRING), True),
-        (LogicalType(Kind.STRING), LogicalType(Kind.UUID), False),
-        (LogicalType(Kind.TIMESTAMPTZ), LogicalType(Kind.TIMESTAMP), False),
-        (ENUM, LogicalType(Kind.ENUM, values=("a", "b", "c")), True),
-        (ENUM, LogicalType(Kind.ENUM, values=("a", "c")), False),
-        (LogicalType(Kind.NATIVE, name="inet"), LogicalType(Kind.NATIVE, name="cidr"), False),
-        (
-            LogicalType(Kind.ARRAY, item=LogicalType(Kind.INT16)),
-            LogicalType(Kind.ARRAY, item=LogicalType(Kind.INT64)),
-            True,
-        ),
-    ],
-)
-def test_which_changes_of_type_keep_every_value(old, new, kept):
-    assert preserves(old, new) is kept
-
-
-@pytest.mark.parametrize(
-    ("logical", "default", "value"),
-    [
-        (LogicalType(Kind.INT32), "5", 5),
-        (LogicalType(Kind.INT32), "'-5'::integer", -5),
-        (LogicalType(Kind.INT32), "(-5)", -5),
-        (LogicalType(Kind.INT64), "nextval('s'::regclass)", None),
-        (LogicalType(Kind.INT32), "5 + 5", None),
-        (decimal(10, 2), "1.5", 150),
-        (decimal(10, 2), "1.555", None),
-        (decimal(), "'1.50'::numeric", (150, 2)),
-        (LogicalType(Kind.FLOAT64), "0.5", 0.5),
-        (LogicalType(Kind.BOOL), "false", False),
-        (LogicalType(Kind.STRING), "'it''s'::character varying", "it's"),
-        (LogicalType(Kind.STRING), "''::text", ""),
-        (LogicalType(Kind.STRING), "NULL::text", None),
-        (LogicalType(Kind.STRING), "upper('x'::text)", None),
-        (LogicalType(Kind.STRING), "('a'::text || 'b'::text)", None),
-        (LogicalType(Kind.STRING), "'back\\slash'::text", None),
-        (ENUM, "'a'::public.mood", "a"),
-        (LogicalType(Kind.TIMESTAMPTZ), "now()", None),
-    ],
-)
-def test_which_defaults_are_constants(logical, default, value):
-    assert constant(Column("c", logical, default=default)) == value
-    assert constant(Column("c", logical)) is None
-
-
-def test_a_default_that_is_padded_with_blanks_is_not_known():
-    column = Column("c", LogicalType(Kind.STRING), native="character(5)", default="'a'::bpchar")
-    assert constant(column) is None
