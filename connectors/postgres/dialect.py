@@ -164,10 +164,18 @@ class PostgresDialect(Dialect):
         spelled = Spelled.of(column.native)
         builtin = spelled.builtin
         if builtin is not None:
-            return column.native if builtin in self._builtin and builtin not in LOCAL else None
+            known = builtin in self._builtin and builtin not in LOCAL
+            return column.native if known and self._has_scale(spelled) else None
         schema, name = spelled.names()
         known = self._look_up(schema, name, _labels(column.type))
         return None if known is None else spelled.modified(known)
+
+    def _has_scale(self, spelled: Spelled) -> bool:
+        """Whether this server knows such a scale: below zero and above the precision since Postgres 15."""
+        if spelled.builtin != "numeric" or not spelled.args or self.conn.info.server_version >= 150_000:
+            return True
+        precision, scale = map(int, spelled.args)
+        return 0 <= scale <= precision
 
     def _look_up(self, schema: str | None, name: str, labels: tuple[str, ...] | None = None) -> str | None:
         """The qualified name of a type that is not built in; enums only with all of these labels."""
