@@ -2,8 +2,8 @@
 
 ``Codec.encoder`` returns a function that appends the records of a batch of events (and for a delete its
 tombstone) to a :class:`~liberator.log.Records`; :class:`liberator.codec.decoder.RecordDecoder` is the
-way back, for records of every codec and envelope mixed. Which fields an event has in a record is the envelope's matter
-(:mod:`liberator.codec.envelope`).
+way back, for records of every codec and envelope mixed. Which fields an event has in a record is the
+envelope's matter (:mod:`liberator.codec.envelope`).
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any
 
 from liberator.codec import avro_tables
@@ -108,32 +109,22 @@ def _integer(i: int, start: str, skip: int, kind: Kind) -> list[str]:
     if kind is not Kind.INT64:
         lines += [f"    if v{i} < {-(1 << 31)}: raise ValueError"]
     # as many bytes as can be no number out of range
-    longest = 7 if kind is Kind.INT64 else 4
+    longest = 8 if kind is Kind.INT64 else 4
     return [*lines, "else:", *(f"    {line}" for line in _bytes(i, skip, longest, 1))]
 
 
 def _bytes(i: int, skip: int, longest: int, place: int) -> list[str]:
     """The lines for a number that goes on with the byte at ``place``."""
-    names = "abcdefgh"
     if place == longest:
-        return [_careful(i)] if longest < 7 else _eight(i, skip)
-    total = " + ".join(f"SHARE{k}[{names[k]}]" for k in range(place + 1))
+        return [_careful(i)]
+    name = "abcdefgh"[place]
+    share = f"SHARE{place}[{name}]"
     longer = _bytes(i, skip, longest, place + 1)
     return [
-        f"{names[place]} = data[at + {skip + place}]",
-        f"if {names[place]} < 128: v{i} = {total}; at += {skip + place + 1}",
+        f"{name} = data[at + {skip + place}]; v{i} {'= SHARE0[a] +' if place == 1 else '+='} {share}",
+        f"if {name} < 128: at += {skip + place + 1}",
         "else:",
         *(f"    {line}" for line in longer),
-    ]
-
-
-def _eight(i: int, skip: int) -> list[str]:
-    """The lines for a number of which seven bytes are known and go on."""
-    total = " + ".join(f"SHARE{k}[{name}]" for k, name in enumerate("abcdefgh"))
-    return [
-        f"h = data[at + {skip + 7}]",
-        f"if h < 128: v{i} = {total}; at += {skip + 8}",
-        f"else: {_careful(i)}",
     ]
 
 
@@ -149,10 +140,9 @@ def _time(i: int, start: str, skip: int) -> list[str]:
 
 
 def _decimal(i: int, start: str, skip: int, type: LogicalType, names: Namespace) -> list[str]:  # noqa: A002
-    most = 10 ** (type.precision or 0)
     # sizes whose every number fits the precision; longer ones are checked in the careful way
-    fits = [size for size in range(1, 17) if 1 << 8 * size - 1 < most]
-    names[f"s{i}"] = tuple(skip + 1 + n // 2 if n % 2 == 0 and n // 2 in fits else 0 for n in range(256))
+    fits = [size for size in range(1, 17) if 1 << 8 * size - 1 < 10 ** (type.precision or 0)]
+    names[f"s{i}"] = _sizes(skip + 1, len(fits))
     lines = [f"e = data[{start}]"]
     digits = [f"data[at + {skip + 1 + k}]" for k in range(3)]
     for size, total in (
@@ -175,6 +165,12 @@ def _decimal(i: int, start: str, skip: int, type: LogicalType, names: Namespace)
     ]
 
 
+@lru_cache(maxsize=100)
+def _sizes(skip: int, most: int) -> tuple[int, ...]:
+    """By the length byte of a decimal of up to ``most`` bytes: how much to go on; 0 for any other."""
+    return tuple(skip + n // 2 if n % 2 == 0 and 0 < n // 2 <= most else 0 for n in range(256))
+
+
 def compile_row(schema: TableSchema) -> Callable[[bytes, int], tuple[Row, int]]:
     """A function from data and an offset to the row there and the offset behind it; it raises
     anything at all for what it does not know."""
@@ -184,6 +180,7 @@ def compile_row(schema: TableSchema) -> Callable[[bytes, int], tuple[Row, int]]:
     return function("row data, at", [*lines, f"return ({values}), at"], names, {})
 
 
+@lru_cache(maxsize=100)  # the tables of a source have it in common
 def compile_head(schema: TableSchema) -> Callable[[bytes, bytes], tuple[int, Transaction]]:
     """A function that reads what stands between the frame and the ordinals: from data, and what is to be
     found before the transaction's own fields, to the offset behind and the transaction.
@@ -193,6 +190,7 @@ def compile_head(schema: TableSchema) -> Callable[[bytes, bytes], tuple[int, Tra
     names = {**_ALL, "new": object.__new__, "new_tuple": tuple.__new__}
     names |= {"Transaction": Transaction, "Position": Position}
     columns = list(enumerate(schema.columns))
+    names["w2"] = read_long
     last = len(columns) - 1
     body = [
         "if not data.startswith(known, 5): raise ValueError",
@@ -200,7 +198,8 @@ def compile_head(schema: TableSchema) -> Callable[[bytes, bytes], tuple[int, Tra
         # ts_ms says nothing that ts_us does not say
         "while data[at] > 127: at += 1",
         "at += 1",
-        *(line for i, c in columns[2:] for line in column_lines(c, i, names)),
+        *_time(2, "at", 0),
+        *(line for i, c in columns[3:] for line in column_lines(c, i, names)),
         "if at > len(data): raise ValueError",
         "transaction = new(Transaction)",
         f"transaction.id = v{last}",

@@ -7,6 +7,7 @@ decoded again here by the careful functions of ``avro_value``, which either know
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from typing import Any
 
 from liberator.codec.avro_decoder import compile_head, compile_row, compile_run
@@ -28,8 +29,12 @@ class AvroRowReader:
     def __init__(self, schema: TableSchema):
         self.schema = schema
         self.fields = names(schema.columns)
-        self._fast = compile_row(schema)
         self._read: list[Read] = [union(c.type, column_branches(c))[1] for c in schema.columns]
+
+    @cached_property
+    def _fast(self) -> Callable[[bytes, int], tuple[Row, int]]:
+        """Compiled at its first use: plain changes have no need of it."""
+        return compile_row(self.schema)
 
     def row(self, data: bytes, at: int) -> tuple[Row, int]:
         """The row at an offset, and the offset behind it. Raises DecodeError."""

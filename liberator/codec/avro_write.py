@@ -9,7 +9,7 @@ business of ``avro``.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 from liberator.codec import Producer
@@ -93,7 +93,11 @@ class AvroRows:
         self.key_frame, self.value_frame = frame(key_id), frame(value_id)
         self._write: list[Write] = [union(c.type, column_branches(c))[0] for c in schema.columns]
         self._missing: dict[tuple[int, ...], bytes] = {(): b"\0"}
-        self._fast = compile_row(schema, self.column, self.key_frame)
+
+    @cached_property
+    def _fast(self) -> Callable[[Row], tuple[bytes, bytes]]:
+        """Compiled at its first use: plain changes have no need of it."""
+        return compile_row(self.schema, self.column, self.key_frame)
 
     def column(self, i: int, value: Any) -> bytes:
         """A value of column ``i``, the careful way. An absent one is null. Raises SchemaError."""
