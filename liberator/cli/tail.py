@@ -124,10 +124,10 @@ class Printer:
 
     def __init__(self, registry: Registry):
         from liberator.codec.decoder import RecordDecoder
-        from liberator.codec.tombstone import TombstoneKeys
 
-        self._decoder = RecordDecoder(registry)
-        self._tombstones = TombstoneKeys(registry)
+        self._events = RecordDecoder(registry)
+        # A decoder passes over a tombstone whose delete it has seen; this one never sees any.
+        self._tombstones = RecordDecoder(registry)
 
     def plain(self, records: Records) -> dict[str, Any]:
         """One record as a dict; ``records`` holds just that one."""
@@ -146,10 +146,8 @@ class Printer:
     def _decode(self, record: Record, records: Records) -> tuple[Any, Any]:
         from liberator.codec.plain import plain_key, plain_row, to_plain
 
-        events = self._decoder.decode(records)
-        if not events:
-            return self._tombstones.plain(record.topic, record.key or b""), None
-        (event,) = events
+        decoder = self._tombstones if record.value is None else self._events
+        (event,) = decoder.decode(records)
         key = plain_key(event)
         if record.value is None:
             return key, None

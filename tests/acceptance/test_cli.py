@@ -120,6 +120,14 @@ def interrupt(process):
     return process.returncode, out, err
 
 
+def first_line(process):
+    """The first line that a process prints, decoded."""
+    assert select.select([process.stdout], [], [], PATIENCE)[0], f"nothing within {PATIENCE} s"
+    line = process.stdout.readline()
+    assert line, process.stderr.read()
+    return json.loads(line)
+
+
 def records(text):
     return [json.loads(line) for line in text.splitlines()]
 
@@ -176,11 +184,11 @@ def test_reading_goes_on_beside_a_run_and_every_end_is_quiet(shop):
     shop.until(lambda: len(shop.replica()) == 1000, "the snapshot is in the sink")
     follower = shop.start("tail", "shop.public.orders", "--from", "1000", "--follow")
     cut_off = shop.start("tail", "shop.*", "--follow")
-    assert json.loads(cut_off.stdout.readline())["offset"] == 0
+    assert first_line(cut_off)["offset"] == 0
     cut_off.stdout.close()  # as `| head -1` does
 
     shop.sql("insert into orders values (2000, 'followed')")
-    record = json.loads(follower.stdout.readline())
+    record = first_line(follower)
     assert (record["offset"], record["value"]["after"]["note"]) == (1000, "followed")
     out, _ = shop("status", "--json")
     assert [view["phase"] for view in json.loads(out)["sources"] + json.loads(out)["sinks"]] == [
