@@ -66,10 +66,14 @@ class Packed:
 def pack_all(records: Records) -> list[Packed]:
     """Pack any number of records into as many batches as their number and sizes ask for.
 
-    Raises LogError for a record that is too large to be stored.
+    Raises LogError for a record that is too large to be stored, ValueError for columns that do not belong
+    together.
     """
     packed: list[Packed] = []
     count = len(records)
+    columns = (records.keys, records.values, records.headers, records.timestamps)
+    if any(len(column) != count for column in columns):
+        raise ValueError("the columns of the records have different lengths")
     spans = [(0, count)] if count else []
     while spans:
         start, stop = spans.pop()

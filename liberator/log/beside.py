@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import glob
 import hashlib
 import json
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -73,6 +75,7 @@ class Beside:
         self._log = path
         self._directory = path.with_name(path.name + ".d")
         self._claims: dict[str, Lock] = {}
+        self._said: set[str] = set()
         try:
             for name in ("claims", "status"):
                 (self._directory / name).mkdir(parents=True, exist_ok=True)
@@ -116,6 +119,9 @@ class Beside:
         path = self._directory / "status" / f"{_file_name(worker)}.json"
         draft = path.with_suffix(f".{os.getpid()}.draft")
         try:
+            if worker not in self._said:
+                self._said.add(worker)
+                _clear_drafts(path)
             draft.write_text(json.dumps({"worker": worker, "body": body}), encoding="utf-8")
             draft.replace(path)
         except OSError as exc:
@@ -140,6 +146,13 @@ class Beside:
         while self._claims:
             self._claims.popitem()[1].close()
         self.turn.close()
+
+
+def _clear_drafts(path: Path) -> None:
+    """Remove what a worker that was killed while it wrote its status left; not what one is writing now."""
+    for draft in path.parent.glob(glob.escape(path.stem) + ".*.draft"):
+        if time.time() - draft.stat().st_mtime > 60:
+            draft.unlink(missing_ok=True)
 
 
 def _file_name(name: str) -> str:

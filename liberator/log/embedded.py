@@ -23,7 +23,7 @@ from liberator.errors import LogError
 from liberator.event import Position
 from liberator.log import Cursor, Log, Records, Signal, Slice, TopicInfo, Topics
 from liberator.log.batch import pack_all
-from liberator.log.embedded_read import Reader
+from liberator.log.embedded_read import SPAN, Reader
 from liberator.log.embedded_topics import Names
 from liberator.log.embedded_upkeep import KEEP_ALL, Policy, Upkeep
 from liberator.log.embedded_write import Writing
@@ -138,7 +138,8 @@ class EmbeddedLog(Log):
             writing.finish(open, bool(batches), standing)
         self._sources[source] = kept
         self._names.keep(writing.numbers)
-        self._spans |= writing.spans
+        if writing.spans:
+            self._spans = {known for known in self._spans if known[1] >= end // SPAN} | writing.spans
         return writing.next
 
     def _put_state(self, connection: sqlite3.Connection, source: str, state: State) -> _Kept:
@@ -208,6 +209,7 @@ class EmbeddedLog(Log):
                     return True
             now = time.monotonic()
             if now >= deadline:
+                self._storage.check_place()
                 return False
             time.sleep(min(BUSY if now - self._news < RECENT else IDLE, deadline - now))
 

@@ -22,6 +22,7 @@ from liberator.log.beside import Beside
 
 #: "lbrt": says that a SQLite file is a log of ours.
 APPLICATION = 0x6C627274
+OLDEST = (3, 35, 0)
 #: The version of schema.sql that this program reads and writes.
 FORMAT = 1
 PAGE = 4096
@@ -46,6 +47,12 @@ class Storage:
     """
 
     def __init__(self, path: Path, *, create: bool, timeout: float = TIMEOUT):
+        if sqlite3.sqlite_version_info < OLDEST:
+            raise LogError(
+                f"the embedded log needs SQLite {'.'.join(map(str, OLDEST))} or newer, and this Python has "
+                f"{sqlite3.sqlite_version}",
+                hint="use a newer Python, or one that is linked with a newer SQLite",
+            )
         self.path = path.absolute()
         self.timeout = timeout
         self._wal = f"{self.path}-wal"
@@ -63,6 +70,7 @@ class Storage:
                     self._create()
             with self._errors("open"):
                 self.connection = self._connect()
+            self._place = self._find()
         except BaseException:
             self.beside.close()
             raise
@@ -107,8 +115,25 @@ class Storage:
         self.connection.close()
         self.beside.close()
 
+    def check_place(self) -> None:
+        """Raise LogError if the file is no longer at its path: what is written now would be lost."""
+        if self._find() != self._place:
+            raise LogError(
+                f"log {self.path} was removed or replaced while it was in use",
+                hint="put it back if you can, and start again; what is at the path now is another log",
+            )
+
+    def _find(self) -> tuple[int, int] | None:
+        """Which file is at the path."""
+        try:
+            found = os.stat(self.path)  # noqa: PTH116
+        except FileNotFoundError:
+            return None
+        return found.st_dev, found.st_ino
+
     def _begin(self, connection: sqlite3.Connection) -> None:
         """Begin to write. SQLite's own waiting doubles its sleeps and is unfair; ours is short and queues."""
+        self.check_place()
         deadline = 0.0
         turn = self.beside.turn
         while not turn.take():

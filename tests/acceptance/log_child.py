@@ -37,9 +37,9 @@ def append(parent: Connection, path: Path, source: str) -> None:
             log.append(source, batch, state, open=random.random() < 0.3)
 
 
-def upkeep(parent: Connection, path: Path, later: float) -> None:
-    """Do all kinds of upkeep for ever; the clock is ``later`` seconds ahead."""
-    policy = Policy(None, 4_000_000, lambda topic: topic.startswith("a."), 86_400.0)
+def upkeep(parent: Connection, path: Path, later: float, size: int) -> None:
+    """Do all kinds of upkeep for ever; the clock is ``later`` seconds ahead, ``size`` bytes are kept."""
+    policy = Policy(None, size, lambda topic: topic.startswith("a."), 86_400.0)
     with EmbeddedLog(path, policy, clock=lambda: time.time() + later) as log:
         parent.send("ready")
         while True:

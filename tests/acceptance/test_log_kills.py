@@ -96,7 +96,7 @@ def test_killed_upkeep_takes_away_nothing_that_should_stay(path):
     last = {(r.topic, r.key): offset for offset, r in before.items()}
     unfinished = 0
     for _ in range(25):
-        with child(log_child.upkeep, path, 3600) as process:
+        with child(log_child.upkeep, path, 3600, 4_000_000) as process:
             ready(process)
             time.sleep(random.uniform(0.0, 0.3))
         with EmbeddedLog(path, create=False) as log:
@@ -115,7 +115,7 @@ def test_killed_upkeep_takes_away_nothing_that_should_stay(path):
             for info in log.topics():
                 assert info.records == sum(r.topic == info.topic for r in after.values())
     assert unfinished > 3, "every kill came after the work was done"
-    with child(log_child.upkeep, path, 3600) as process:
+    with child(log_child.upkeep, path, 3600, 4_000_000) as process:
         ready(process)
         deadline = time.monotonic() + 60
         while superseded and time.monotonic() < deadline:
@@ -232,3 +232,36 @@ def test_a_reader_may_begin_while_the_log_grows(path):
                 if not part.records:
                     log.wait(cursor, 0.1)
             assert seen > 1000
+
+
+def test_a_reader_gets_everything_in_order_while_batches_are_rewritten_under_it(path):
+    with (
+        child(log_child.append, path, "a") as a,
+        child(log_child.append, path, "b") as b,
+        EmbeddedLog(path) as log,
+    ):
+        ready(a)
+        ready(b)
+        with child(log_child.upkeep, path, 3600, 10**12) as upkeep:
+            ready(upkeep)
+            cursor, next_b, last, rounds = log.begin(), 0, -1, 0
+            deadline = time.monotonic() + 4
+            while time.monotonic() < deadline:
+                part = log.read(cursor, None, 3000)
+                assert part.records.offsets == sorted(set(part.records.offsets))
+                if part.records:
+                    assert part.records.offsets[0] > last
+                    last = part.records.offsets[-1]
+                of_b = [
+                    n for t, n in zip(part.records.topics, numbers(part.records), strict=True) if t[0] == "b"
+                ]
+                assert of_b == list(range(next_b, next_b + len(of_b)))
+                next_b += len(of_b)
+                cursor = part.cursor
+                if not part.records:  # at the end: once more, through what was rewritten meanwhile
+                    cursor, next_b, last, rounds = log.begin(), 0, -1, rounds + 1
+            assert rounds > 0
+        (rewritten,) = log._storage.connection.execute(
+            "select max(cleaned) + (select packed from log) from topics"
+        )
+        assert rewritten[0] > 0

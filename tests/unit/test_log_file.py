@@ -232,6 +232,48 @@ def test_trouble_after_the_commit_does_not_look_like_a_failed_append(path):
         assert numbers(joined(read_all(log))) == [1]
 
 
+def test_a_log_that_is_removed_while_in_use_does_not_swallow_records(path):
+    with EmbeddedLog(path) as log:
+        log.append("shop", records(1), state(1))
+        path.rename(path.with_name("elsewhere"))
+        for attempt in (lambda: log.append("shop", records(2), state(2)), lambda: log.wait(log.end(), 0)):
+            with pytest.raises(LogError, match="removed or replaced") as gone:
+                attempt()
+            assert not gone.value.retryable
+        path.with_name("elsewhere").rename(path)
+        log.append("shop", records(2), state(2))
+        assert numbers(joined(read_all(log))) == [1, 2]
+
+
+def test_columns_that_do_not_belong_together_are_refused(path):
+    with EmbeddedLog(path) as log:
+        with pytest.raises(ValueError, match="different lengths"):
+            log.append("shop", Records(["t", "t"], [b"k"], [b"v"], [(), ()], [0, 0]), state(1))
+        assert log.state("shop") is None
+
+
+def test_a_killed_workers_draft_of_its_status_is_cleared_away(path):
+    with EmbeddedLog(path) as log:
+        log.put_status("source:shop", {"phase": "streaming"})
+        place = path.parent / "shop.log.d" / "status"
+        (place / "source%3Ashop.1.draft").write_text("torn")
+        (place / "source%3Ashop.2.draft").write_text("being written")
+        (place / "source%3Ashop2.1.draft").write_text("of another worker")
+        for name in ("source%3Ashop.1.draft", "source%3Ashop2.1.draft"):
+            os.utime(place / name, (0, 0))
+    with EmbeddedLog(path) as log:
+        log.put_status("source:shop", {"phase": "again"})
+        assert log.statuses() == {"source:shop": {"phase": "again"}}
+        left = ["source%3Ashop.2.draft", "source%3Ashop.json", "source%3Ashop2.1.draft"]
+        assert sorted(file.name for file in place.iterdir()) == left
+
+
+def test_an_old_sqlite_is_refused(path, monkeypatch):
+    monkeypatch.setattr(storage_.sqlite3, "sqlite_version_info", (3, 34, 1))
+    with pytest.raises(LogError, match=r"needs SQLite 3\.35\.0"):
+        EmbeddedLog(path)
+
+
 def test_commits_are_synced(path):
     with EmbeddedLog(path) as log:
         pragma = log._storage.connection.execute
