@@ -33,7 +33,7 @@ from connectors.sql.dialect import (
 )
 from connectors.sql.statements import load
 from connectors.sql.table import Table, TargetColumn
-from liberator.errors import SinkError
+from liberator.errors import SinkError, SourceError
 from liberator.preflight import Finding
 from liberator.schema import Column, Kind, LogicalType
 
@@ -55,7 +55,6 @@ class PostgresDialect(Dialect):
         self._schema = schema
         self._conn: psycopg.Connection[Any] | None = None
         self._builtin: frozenset[str] = frozenset()
-        self._resolved: dict[tuple[str, str], str | None] = {}
         self._stages = 0
 
     def connect(self, reading: bool = False) -> None:
@@ -164,8 +163,8 @@ class PostgresDialect(Dialect):
         spelled = Spelled.of(column.native)
         builtin = spelled.builtin
         if builtin is not None:
-            known = builtin in self._builtin and builtin not in LOCAL
-            return column.native if known and self._has_scale(spelled) else None
+            portable = builtin in self._builtin and builtin not in LOCAL
+            return column.native if portable and self._has_scale(spelled) else None
         schema, name = spelled.names()
         known = self._look_up(schema, name, _labels(column.type))
         return None if known is None else spelled.modified(known)
@@ -223,7 +222,7 @@ class PostgresDialect(Dialect):
 
     def _aside(self, statements: Sequence[str]) -> None:
         """Run DDL that has to be committed before our transaction can use it."""
-        with translated("create types in postgres"), connect(self._url) as conn:
+        with translated("create types in postgres"), connect(self._url, "liberator sink") as conn:
             for statement in statements:
                 # Somebody may have been quicker: what matters is that it is there.
                 with contextlib.suppress(psycopg.errors.DuplicateObject, psycopg.errors.DuplicateSchema):
@@ -319,6 +318,9 @@ def translated(action: str) -> Iterator[None]:
             name = (place[1] or place[2]) if place else ""
             raise Unreadable(message, name, _hint(state)) from exc
         raise SinkError(message, retryable=is_retryable(exc), hint=_hint(state)) from exc
+    except SourceError as exc:
+        # Connections are made by what sources use too.
+        raise SinkError(str(exc), hint=exc.hint, retryable=exc.retryable) from exc
     except UnicodeEncodeError:
         # The cause holds the value, so it is not kept.
         raise SinkError(f"cannot {action}: a text that is not unicode") from None

@@ -38,6 +38,7 @@ class Patch:
 
 
 MAKE = {Operation.READ, Operation.CREATE}
+Applies: TypeAlias = Callable[[ChangeEvent], bool]
 State: TypeAlias = "Row | Gone | Patch"
 
 
@@ -67,16 +68,21 @@ class Folded:
     ordered: bool = False
 
 
+def always(_event: ChangeEvent) -> bool:
+    """Yes."""
+    return True
+
+
 def fold(
     events: Sequence[ChangeEvent],
     key_of: Callable[[Row], Any],
     deletes: bool = True,
-    truncates: bool = True,
+    truncates: Applies = always,
     keep_dead: bool = False,
 ) -> Folded:
     """Fold the events of one table and one schema version.
 
-    ``key_of`` gives a hashable key of a row. ``deletes``, ``truncates``: whether these are applied at all.
+    ``key_of`` gives a hashable key of a row. ``deletes``, ``truncates``: whether these are applied.
     ``keep_dead``: rows that a truncate empties stay known as Gone. Raises Lost.
     """
     state: dict[Any, State] = {}
@@ -94,7 +100,7 @@ def fold(
                 key = key_of(event.before)
                 state[key] = Gone(event, whole(state.get(key)))
                 out.moved |= event.moved is not None
-        elif truncates:
+        elif truncates(event):
             out.truncate = event
             if keep_dead:
                 state = {k: Gone(event, row) for k, s in state.items() if (row := whole(s)) is not None}
@@ -161,14 +167,14 @@ class Bag:
     imageless: ChangeEvent | None = None
 
 
-def fold_bag(events: Sequence[ChangeEvent], deletes: bool = True, truncates: bool = True) -> Bag:
+def fold_bag(events: Sequence[ChangeEvent], deletes: bool = True, truncates: Applies = always) -> Bag:
     """Fold the events of one table without a key; its rows are told apart by all of their values."""
     out = Bag()
     plus: Counter[Row] = Counter()
     for event in events:
         before, after = event.before, event.after
         if event.operation is Operation.TRUNCATE:
-            if truncates:
+            if truncates(event):
                 out = Bag(truncate=event)
                 plus.clear()
             continue

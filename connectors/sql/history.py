@@ -98,7 +98,7 @@ class History(Mode):
                 if event.operation is Operation.TRUNCATE:
                     self._apply(target, events[start:index])
                     start = index + 1
-                    if self.options.truncate == "apply":
+                    if self.empties(event):
                         self._end_all(target, event)
             self._apply(target, events[start:])
 

@@ -19,7 +19,7 @@ from connectors.sql.planner import Extra
 from connectors.sql.table import Table
 from connectors.sql.writer import Writer
 from liberator.errors import SinkError
-from liberator.event import ChangeEvent, Row, Transaction
+from liberator.event import ChangeEvent, Phase, Row, Transaction
 
 #: The hint of every error about a row that should be at the target and is not.
 RESNAPSHOT = (
@@ -67,6 +67,13 @@ class Mode(ABC):
     @abstractmethod
     def apply(self, segment: Segment) -> None:
         """Write a segment."""
+
+    def empties(self, event: ChangeEvent, keyed: bool = True) -> bool:
+        """Whether a truncate is applied. One of a snapshot says that the table is read anew: what is not
+        read again is not at the source any more, and rows without a key would be there twice."""
+        if event.phase is Phase.SNAPSHOT:
+            return not keyed or self.options.delete != "ignore"
+        return self.options.truncate == "apply"
 
     def suits(self, target: Target) -> None:  # noqa: B027
         """Raise SinkError if this mode cannot write ``target`` at all."""

@@ -88,10 +88,10 @@ class Upsert(Mode):
         return True
 
     def _fold(self, target: Target, events: list[ChangeEvent]) -> Folded | Bag:
-        deletes, truncates = self.options.delete != "ignore", self.options.truncate == "apply"
+        deletes = self.options.delete != "ignore"
         if target.table.key:
-            return fold(events, target.key_of, deletes, truncates, keep_dead=self._soft)
-        bag = fold_bag(events, deletes, truncates)
+            return fold(events, target.key_of, deletes, self.empties, keep_dead=self._soft)
+        bag = fold_bag(events, deletes, lambda event: self.empties(event, keyed=False))
         if bag.imageless is not None:
             raise _imageless(target, bag.imageless)
         return bag
@@ -173,7 +173,7 @@ class Upsert(Mode):
     def _apply_one(self, target: Target, event: ChangeEvent) -> None:
         after = event.after
         if event.operation is Operation.TRUNCATE:
-            if self.options.truncate == "apply":
+            if self.empties(event, bool(target.table.key)):
                 self._truncate(target, event)
         elif not target.table.key:
             self._apply_keyless(target, event)

@@ -565,6 +565,30 @@ def test_a_row_that_comes_back_is_no_longer_marked_as_deleted(target):
     assert [(i, note, bool(alive)) for i, note, alive in rows] == [(1, "b", True), (2, None, False)]
 
 
+@pytest.mark.parametrize("delete_", ["hard", "soft", "ignore"])
+def test_a_snapshot_that_begins_anew_empties_the_table_whatever_the_option_truncate(target, delete_):
+    anew = replace(truncate(ORDERS), phase=Phase.SNAPSHOT)
+    bag = replace(truncate(BAG), phase=Phase.SNAPSHOT)
+    target.apply(
+        transaction(1, read(ORDERS, id=1), read(ORDERS, id=2)),
+        transaction(2, anew, read(ORDERS, id=2, note="again")),
+        delete=delete_,
+        truncate="ignore",
+    )
+    gone = {"hard": [], "soft": [1], "ignore": []}[delete_]
+    dead = target.query("select id from orders where _deleted_at is not null") if delete_ == "soft" else []
+    assert [row[0] for row in dead] == gone
+    assert {row[0] for row in target.query("select id from orders")} == ({2} if delete_ == "hard" else {1, 2})
+    if delete_ != "soft":
+        target.apply(
+            transaction(1, read(BAG, a=1.0)),
+            transaction(2, bag, read(BAG, a=1.0)),
+            delete=delete_,
+            truncate="ignore",
+        )
+        assert target.query("select a from bag") == [(1.0,)]
+
+
 # Decimals, and what a target cannot hold.
 
 

@@ -97,7 +97,7 @@ def test_fresh_are_rows_that_were_made_and_nothing_else():
 
 
 def test_deletes_and_truncates_can_be_left_out():
-    out = folded(create(T, id=1), delete(T, id=1), truncate(T), deletes=False, truncates=False)
+    out = folded(create(T, id=1), delete(T, id=1), truncate(T), deletes=False, truncates=lambda _: False)
     assert out.rows == [(1, None, None)] and out.truncate is None and out.gone == []
 
 
