@@ -43,7 +43,7 @@ class Load:
     connects again: the server may be killed. ``pace`` is the pause between transactions in seconds.
     """
 
-    def __init__(self, url: str, accounts: int, seed: int, writers: int = 3, pace: float = 0.01):
+    def __init__(self, url: str, accounts: int, seed: int, writers: int = 3, pace: float = 0.03):
         self._url, self._accounts, self._pace = url, accounts, pace
         self._over = threading.Event()
         self.committed = 0
@@ -100,7 +100,7 @@ class Load:
                 self._bulk,
                 self._regret,
             ],
-            [50, 15, 10, 5, 8, 1, 5],
+            [100, 30, 20, 10, 16, 1, 10],
         )[0]
         # Deadlocks and lost races between the writers are their own affair.
         with contextlib.suppress(psycopg.errors.DeadlockDetected, psycopg.errors.UniqueViolation, Regret):
@@ -163,10 +163,10 @@ class Load:
 
     def _bulk(self, conn: psycopg.Connection, rng: random.Random, _number: int) -> None:
         """A transaction that is larger than a batch."""
-        first = rng.randint(1, max(1, self._accounts - 6000))
+        first = rng.randint(1, max(1, self._accounts - 3000))
         conn.execute(
             "update accounts set version = version + 1, balance = balance + 1 where id between %s and %s",
-            [first, first + 5999],
+            [first, first + 2999],
         )
 
     def _regret(self, conn: psycopg.Connection, rng: random.Random, number: int) -> None:
