@@ -22,7 +22,8 @@ A packed batch, all integers little endian::
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from typing import NamedTuple
@@ -112,16 +113,16 @@ def pack(records: Records, deltas: Sequence[int] | None = None) -> Packed:
     stamps = records.timestamps
     constant = stamps.count(stamps[0]) == count
     dense = deltas is None or deltas[-1] == count - 1
+    key_lengths, value_lengths = _lengths(records.keys), _lengths(records.values)
     columns = (
-        _integers(numbers) if numbers else (_NONE, b""),
-        (_NONE, b"") if dense else _integers(deltas or ()),
-        (_NONE, struct.pack("<q", stamps[0])) if constant else ("q", struct.pack(f"<{count}q", *stamps)),
-        _lengths(records.keys),
-        _lengths(records.values),
+        _column(numbers) if numbers else _Column(_NONE, b""),
+        _Column(_NONE, b"") if dense else _column(deltas or ()),
+        _Column(_NONE, struct.pack("<q", stamps[0])) if constant else _column(stamps, "q"),
+        key_lengths,
+        value_lengths,
     )
-    forms = "".join([form for form, _ in columns])
-    keys = _join(records.keys, forms[3])
-    values = _join(records.values, forms[4])
+    keys = _join(records.keys, key_lengths.form)
+    values = _join(records.values, value_lengths.form)
     headers = pack_headers(records.headers)
     if len(keys) + len(values) + len(headers) > LARGEST and count == 1:
         raise LogError(
@@ -129,13 +130,18 @@ def pack(records: Records, deltas: Sequence[int] | None = None) -> Packed:
             f"large for the embedded log, which stores up to {LARGEST:,}",
             hint="leave its largest column out at the source",
         )
-    head = _HEAD.pack(VERSION, count, len(topics), forms.encode(), len(keys), len(values), len(headers))
-    data = b"".join((head, *[column for _, column in columns], headers, keys, values))
+    forms = "".join([column.form for column in columns]).encode()
+    head = _HEAD.pack(VERSION, count, len(topics), forms, len(keys), len(values), len(headers))
+    data = b"".join((head, *[column.data for column in columns], headers, keys, values))
     if numbers:
-        tallies = _tally(len(topics), numbers, records, deltas)
+        sizes = _sizes(len(topics), numbers, key_lengths, value_lengths)
+        counts, lasts = _counts(len(topics), numbers, columns[0])
     else:
-        last = count - 1 if deltas is None else deltas[-1]
-        tallies = [Tally(count, len(keys) + len(values), last, stamps[-1])]
+        sizes, counts, lasts = [len(keys) + len(values)], [count], [count - 1]
+    tallies = [
+        Tally(records_, size, last if deltas is None else deltas[last], stamps[last])
+        for records_, size, last in zip(counts, sizes, lasts, strict=True)
+    ]
     return Packed(topics, tallies, count, data)
 
 
@@ -179,27 +185,30 @@ def _topics(topics: list[str]) -> tuple[list[str], list[int]]:
     return list(numbers), list(map(numbers.__getitem__, topics))
 
 
-def _lengths(column: list[bytes | None]) -> tuple[str, bytes]:
-    """The lengths of ``column`` in the smallest form that holds them."""
+class _Column(NamedTuple):
+    """Integers as they are stored: the form's letter, the bytes, and the integers themselves."""
+
+    form: str
+    data: bytes
+    numbers: Sequence[int] = ()
+
+
+def _lengths(column: list[bytes | None]) -> _Column:
+    """The lengths of ``column``, in the smallest form that holds them."""
     try:
-        return _pack(len(column), map(len, column), "BHQ")  # type: ignore[arg-type]
+        return _column([*map(len, column)])  # type: ignore[arg-type]
     except TypeError:  # there is a None
-        lengths = [-1 if item is None else len(item) for item in column]
-        return _pack(len(column), lengths, "bhq")
+        return _column([-1 if item is None else len(item) for item in column], "bhq")
 
 
-def _integers(numbers: Sequence[int]) -> tuple[str, bytes]:
-    return _pack(len(numbers), numbers, "BHQ")
-
-
-def _pack(count: int, numbers: Iterable[int], forms: str) -> tuple[str, bytes]:
-    numbers = [*numbers]
+def _column(numbers: Sequence[int], forms: str = "BHQ") -> _Column:
+    count = len(numbers)
     for form in forms[:-1]:
         try:
-            return form, struct.pack(f"<{count}{form}", *numbers)
+            return _Column(form, struct.pack(f"<{count}{form}", *numbers), numbers)
         except struct.error:  # too large for this form
             continue
-    return forms[-1], struct.pack(f"<{count}{forms[-1]}", *numbers)
+    return _Column(forms[-1], struct.pack(f"<{count}{forms[-1]}", *numbers), numbers)
 
 
 def _read(stream: BytesIO, form: str, count: int) -> tuple[int, ...]:
@@ -218,12 +227,23 @@ def _cut(stream: BytesIO, form: str, lengths: Sequence[int]) -> list[bytes | Non
     return [None if length < 0 else read(length) for length in lengths]
 
 
-def _tally(topics: int, numbers: list[int], records: Records, deltas: Sequence[int] | None) -> list[Tally]:
-    counts, sizes = [0] * topics, [0] * topics
-    for number, key, value in zip(numbers, records.keys, records.values, strict=True):
-        counts[number] += 1
-        sizes[number] += (len(key) if key else 0) + (len(value) if value else 0)
-    # a later record overwrites an earlier one of its topic, so these hold the last of each
-    lasts = dict(zip(numbers, range(len(numbers)) if deltas is None else deltas, strict=True))
-    stamps = dict(zip(numbers, records.timestamps, strict=True))
-    return [Tally(counts[n], sizes[n], lasts[n], stamps[n]) for n in range(topics)]
+def _sizes(topics: int, numbers: list[int], keys: _Column, values: _Column) -> list[int]:
+    """The bytes of each topic's keys and values."""
+    sizes = [0] * topics
+    key_lengths, value_lengths = (
+        column.numbers if column.form.isupper() else [max(0, length) for length in column.numbers]
+        for column in (keys, values)
+    )
+    for number, key, value in zip(numbers, key_lengths, value_lengths, strict=True):
+        sizes[number] += key + value
+    return sizes
+
+
+def _counts(topics: int, numbers: list[int], column: _Column) -> tuple[list[int], list[int]]:
+    """How many records each topic has, and the place of its last one."""
+    if column.form == "B":  # as bytes, which are searched much faster
+        data = column.data
+        return [data.count(n) for n in range(topics)], [data.rindex(n) for n in range(topics)]
+    counts = Counter(numbers)
+    lasts = {number: place for place, number in enumerate(numbers)}
+    return [counts[n] for n in range(topics)], [lasts[n] for n in range(topics)]
