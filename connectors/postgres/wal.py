@@ -82,9 +82,9 @@ class PostgresWal(Source):
 
     def open(self, state: State | None) -> None:
         """Connect, make sure of publication and slot, verify that the slot goes on where the log ends."""
-        self._ended = bool(state and state.snapshot.get("ended"))
-        if self._ended and state is not None:
+        if state is not None and state.snapshot.get("ended"):
             self._last = state
+            self._ending = True
             return
         self._conn = self._connect()
         facts = pg_catalog.server(self._conn)
@@ -214,7 +214,7 @@ class PostgresWal(Source):
 
     def read(self) -> Batch:
         """The next piece: rows of a snapshot that is due, else what the stream has."""
-        if self._ended:
+        if self._ending:
             return Batch([], self._last, end=True)
         now = time.monotonic()
         self._chores(now)

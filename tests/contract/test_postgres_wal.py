@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import psycopg
 import pytest
 
@@ -18,10 +20,11 @@ STATEMENTS = {
 
 class WalContract(SourceContract):
     url: str
+    sizes: ClassVar[dict[str, int]] = {}
 
     def make(self):
         config = {"type": "postgres-wal", "url": self.url, "tables": ["public.contract"], "heartbeat": 1}
-        return PostgresWal("contract", PostgresWal.Config(**config))
+        return PostgresWal("contract", PostgresWal.Config(**config, **self.sizes))
 
     def change(self, *changes):
         with psycopg.connect(self.url) as db:
@@ -35,6 +38,12 @@ class TestWal(WalContract):
         self.url = database
         with psycopg.connect(database) as db:
             db.execute(TABLE)
+
+
+class TestWalInSmallPieces(TestWal):
+    """Transactions and tables are cut into many batches and chunks."""
+
+    sizes: ClassVar[dict[str, int]] = {"batch": 10, "chunk": 10}
 
 
 class TestWalOnPostgres15(WalContract):

@@ -475,13 +475,30 @@ def test_snapshot_only_reads_ends_and_leaves_nothing_at_the_server(orders):
         events += batch.events
     assert [brief(e)[0] for e in events] == ["read", "read"]
     wal.close()
-    with psycopg.connect(orders) as db:
-        assert db.execute("select count(*) from pg_publication").fetchone() == (0,)
-        slots = "select count(*) from pg_replication_slots where database = current_database()"
-        assert db.execute(slots).fetchone() == (0,)
+    assert_nothing_left(orders)
     wal.open()
     assert wal.step().end
     wal.close()
+
+
+def test_snapshot_only_cleans_up_after_a_crash_at_its_very_end(orders):
+    run(orders, "insert into orders values (1)")
+    wal = Wal(orders, snapshot="only").open()
+    while not (batch := wal.source.read()).end:
+        wal.source.confirm(batch.state.position)
+    wal.state = batch.state  # in the log; killed before it was confirmed
+    wal.close()
+    wal.open()
+    assert wal.step().end
+    wal.close()
+    assert_nothing_left(orders)
+
+
+def assert_nothing_left(url):
+    with psycopg.connect(url) as db:
+        assert db.execute("select count(*) from pg_publication").fetchone() == (0,)
+        slots = "select count(*) from pg_replication_slots where database = current_database()"
+        assert db.execute(slots).fetchone() == (0,)
 
 
 def test_streamed_changes_of_a_table_being_read_are_marked(orders):
