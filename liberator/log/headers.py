@@ -1,13 +1,15 @@
 """How the embedded log lays out the headers of a batch's records; see :mod:`liberator.log.batch`.
 
 Headers are mostly the same for all records, or at least have the same names in the same order. So they
-are stored by *shape*, the tuple of their names: for each shape one column per name, and a column whose
-values are all equal is written once. No header at all is an empty section.
+are stored by *shape*, the tuple of their names: for each shape one column per name. A column with few
+different values, such as what the events of a transaction share, is stored as these and a byte for each
+record. No header at all is an empty section.
 
 Layout, integers little endian: the size of a JSON document as u32, the document (a list of shapes, each
 with the number of its records and its names); where there are several shapes, the shape of each record
-as u32; then for each shape and each of its names a column: how many lengths follow (1: the value is that
-of all records) as u32, the lengths as u32, the values joined.
+as u32; then for each shape and each of its names a column: how many values follow as u32, their lengths
+as u32, the values joined; and where there are fewer values than records, and not one for all, the number
+of its value for each record as u8.
 """
 
 from __future__ import annotations
@@ -22,6 +24,8 @@ from liberator.log import Headers
 
 _SIZE = struct.Struct("<I")
 Names = tuple[str, ...]
+#: A column of more different values is stored as it is.
+MOST_DIFFERENT = 256
 
 
 def pack_headers(headers: Sequence[Headers]) -> bytes:
@@ -44,9 +48,7 @@ def pack_headers(headers: Sequence[Headers]) -> bytes:
     document = json.dumps(head).encode()
     parts = [_SIZE.pack(len(document)), document, struct.pack(f"<{len(index)}I", *index)]
     for values in columns:
-        kept = values[:1] if values.count(values[0]) == len(values) else values
-        parts.append(struct.pack(f"<{len(kept) + 1}I", len(kept), *map(len, kept)))
-        parts += kept
+        parts += _pack_column(values)
     return b"".join(parts)
 
 
@@ -77,6 +79,23 @@ def _columns(headers: Sequence[Headers]) -> list[tuple[bytes, ...]] | None:
     return columns
 
 
+def _pack_column(values: tuple[bytes, ...]) -> Iterator[bytes]:
+    """One column: its different values, if they are few, else all of them."""
+    different = dict.fromkeys(values)
+    few = len(different) <= MOST_DIFFERENT and len(different) < len(values)
+    kept = [*different] if few else values
+    yield struct.pack(f"<{len(kept) + 1}I", len(kept), *map(len, kept))
+    yield b"".join(kept)
+    if few and len(kept) > 1:
+        numbers = {value: number for number, value in enumerate(kept)}
+        yield bytes(map(numbers.__getitem__, values))
+
+
+def _read_values(stream: BytesIO) -> list[bytes]:
+    (count,) = _integers(stream, 1)
+    return list(map(stream.read, _integers(stream, count)))
+
+
 def _members(stream: BytesIO, count: int, names: Sequence[str]) -> Iterator[Headers]:
     """The headers of one shape's records, in order."""
     if not names:
@@ -84,12 +103,14 @@ def _members(stream: BytesIO, count: int, names: Sequence[str]) -> Iterator[Head
     columns: list[Iterable[tuple[str, bytes]]] = []
     constant = True
     for name in names:
-        (kept,) = _integers(stream, 1)
-        values = list(map(stream.read, _integers(stream, kept)))
-        constant = constant and kept == 1
-        columns.append(
-            repeat((name, values[0]), count) if kept == 1 else zip(repeat(name), values, strict=False)
-        )
+        pairs = [(name, value) for value in _read_values(stream)]
+        constant = constant and len(pairs) == 1
+        if len(pairs) == 1:
+            columns.append(repeat(pairs[0], count))
+        elif len(pairs) < count:
+            columns.append(map(pairs.__getitem__, stream.read(count)))
+        else:
+            columns.append(pairs)
     if constant:  # one object for all
         return repeat(tuple([next(iter(column)) for column in columns]), count)
     return zip(*columns, strict=True)
