@@ -9,7 +9,8 @@ from __future__ import annotations
 from liberator.codec import Encode, EnvelopeName, Producer
 from liberator.codec.avro_schema import change_schema, check_origin, entity_schema, key_schema, text
 from liberator.codec.avro_write import AvroRows, ChangeWriter, Shared
-from liberator.codec.entity import EntityWriter, SharedHeaders
+from liberator.codec.entity import EntityWriter
+from liberator.codec.headers import SharedHeaders
 from liberator.codec.runs import RunEncoder, Writer
 from liberator.registry import Registry
 from liberator.schema import TableSchema

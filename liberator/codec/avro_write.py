@@ -18,17 +18,17 @@ from liberator.codec.avro_generate import Namespace
 from liberator.codec.avro_schema import column_branches, names, shared_part
 from liberator.codec.avro_tables import Ordinals, number
 from liberator.codec.avro_value import Write, union, write_long, write_text
-from liberator.codec.entity import SharedHeaders, add_tombstone
+from liberator.codec.entity import add_tombstone
 from liberator.codec.envelope import (
     Misfit,
     absent,
     check_transaction,
     frame,
     keyless_move,
-    tombstone_headers,
     wrong,
     wrong_width,
 )
+from liberator.codec.headers import SharedHeaders, own_headers
 from liberator.errors import SchemaError
 from liberator.event import ABSENT, ChangeEvent, Operation, Phase, Row, Transaction
 from liberator.log import Records
@@ -70,7 +70,7 @@ class Shared:
 
     def _careful(self, transaction: Transaction, phase: Phase) -> bytes:
         name = self._producer.name
-        check_transaction(transaction, len(self._producer.origin_fields), name)
+        check_transaction(transaction, self._producer.origin_fields, name)
         epoch, major, _ = transaction.position
         stamp = transaction.timestamp
         row = (phase.value, stamp // 1000, stamp, epoch, major, *transaction.origin, transaction.id)
@@ -110,17 +110,18 @@ class AvroRows:
         except Misfit as exc:
             raise wrong(self.schema, i, str(exc)) from None
 
-    def row(self, row: Row) -> tuple[bytes, bytes, bytes | None]:
-        """The array of the fields that were not sent; the row, in which they are null; its framed key."""
+    def row(self, row: Row) -> tuple[tuple[int, ...], bytes, bytes | None]:
+        """The columns that were not sent; the row, in which they are null; its framed key."""
         places = absent(row)
         if places:
             key = self.schema.key
             row = tuple([None if i in places and i not in key else value for i, value in enumerate(row)])
         elif len(row) != len(self.fields):
             raise wrong_width(self.schema, row)
-        return self._names_of(places), *self._fast(row)
+        return places, *self._fast(row)
 
-    def _names_of(self, places: tuple[int, ...]) -> bytes:
+    def missing(self, places: tuple[int, ...]) -> bytes:
+        """The array of the names of some fields."""
         known = self._missing.get(places)
         if known is None:
             fields = [write_text(self.fields[i]) for i in places]
@@ -133,9 +134,10 @@ class AvroRows:
         """The values of the key columns, in key order."""
         return b"".join(map(self.column, self.schema.key, values))
 
-    def framed_row(self, row: Row) -> bytes:
-        """A row as a record's value."""
-        return self.value_frame + self.row(row)[1]
+    def framed(self, row: Row) -> tuple[tuple[int, ...], bytes, bytes | None]:
+        """The columns that were not sent; the row as a record's value; its framed key."""
+        places, data, key = self.row(row)
+        return places, self.value_frame + data, key
 
     def framed_key(self, values: Row) -> bytes:
         """The values of the key columns as a record's key."""
@@ -205,7 +207,8 @@ class ChangeWriter:
     ) -> None:
         """Encode an event that is not a plain create, update or read of a whole row."""
         rows, before, after, key = self._rows, event.before, event.after, None
-        missing_before = missing_after = b"\0"
+        missing_before: tuple[int, ...] = ()
+        missing_after: tuple[int, ...] = ()
         row_before = row_after = b""
         if before is not None:
             missing_before, row_before, key = rows.row(before)
@@ -222,8 +225,8 @@ class ChangeWriter:
             number(event.ordinal),
             number(event.table_ordinal),
             self._letters[event.operation.value],
-            missing_after,
-            missing_before,
+            rows.missing(missing_after),
+            rows.missing(missing_before),
             moved,
             b"\0" if before is None else b"\2",
             row_before,
@@ -234,4 +237,4 @@ class ChangeWriter:
         records.keys.append(key)
         if key is not None and event.operation is Operation.DELETE:
             shared = self._headers(event.transaction, event.phase)
-            add_tombstone(records, tombstone_headers(event, other, rows.value_id) + shared)
+            add_tombstone(records, own_headers(event, (), other, rows.value_id) + shared)

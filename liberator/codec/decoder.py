@@ -14,8 +14,9 @@ from typing import Protocol
 from liberator.codec import EnvelopeName, avro_schema, json_schema
 from liberator.codec.avro_read import AvroRowReader, ChangeReader
 from liberator.codec.entity import EntityReader, RowReader
-from liberator.codec.envelope import Append, Gone, Item, read_headers
-from liberator.codec.json import JsonChangeReader, JsonRows
+from liberator.codec.envelope import Append, Gone, Item
+from liberator.codec.headers import HeaderReader
+from liberator.codec.json_read import JsonChangeReader, JsonRowReader
 from liberator.errors import DecodeError
 from liberator.event import ChangeEvent
 from liberator.log import Records
@@ -40,6 +41,7 @@ class RecordDecoder:
     def __init__(self, registry: Registry):
         self._registry = registry
         self._gone = Gone()
+        self._headers = HeaderReader()
         self._readers: dict[bytes, Reader] = {}
         self._deletes: dict[int, EntityReader] = {}
 
@@ -66,13 +68,13 @@ class RecordDecoder:
             return
         if not any(name == "op" for name, _ in headers):
             raise DecodeError(f"a record of topic {topic} has no value, and no headers that tell of an event")
-        meta = read_headers(headers)
+        meta = self._headers.read(headers)
         if meta.schema is None or not 0 <= meta.schema < 1 << 32:
             raise DecodeError(f"a record of topic {topic} has no value and names no schema")
         reader = self._deletes.get(meta.schema)
         if reader is None:
             _, _, rows, _ = self._understood(meta.schema)
-            reader = self._deletes[meta.schema] = EntityReader(meta.schema, rows)
+            reader = self._deletes[meta.schema] = EntityReader(meta.schema, rows, self._headers)
         append(reader.read(topic, key, None, meta))
 
     def _reader(self, framed: bytes) -> Reader:
@@ -82,7 +84,7 @@ class RecordDecoder:
         kind, envelope, rows, origin = self._understood(number)
         made: Reader
         if envelope == "entity":
-            made = EntityReader(number, rows)
+            made = EntityReader(number, rows, self._headers)
         elif kind == "AVRO":
             made = ChangeReader(number, rows.schema, origin, self._gone)
         else:
@@ -98,4 +100,4 @@ class RecordDecoder:
             envelope, table, origin = avro_schema.understand(schema.text)
             return "AVRO", envelope, AvroRowReader(table), origin
         envelope, table, origin = json_schema.understand(schema.text)
-        return "JSON", envelope, JsonRows(table), origin
+        return "JSON", envelope, JsonRowReader(table), origin

@@ -5,35 +5,28 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Protocol
 
-from liberator.codec import Producer
-from liberator.codec.envelope import (
-    Append,
-    Item,
-    Meta,
-    check_entity,
-    check_transaction,
-    frame,
-    key_only,
-    own_headers,
-    read_headers,
-    shared_headers,
-    with_absent,
-)
+from liberator.codec.envelope import Append, Item, check_entity, frame, key_only, with_absent
+from liberator.codec.headers import HeaderReader, Meta, SharedHeaders, own_headers
 from liberator.errors import DecodeError
-from liberator.event import ChangeEvent, Phase, Row, Transaction
+from liberator.event import ChangeEvent, Row
 from liberator.log import Headers, Records
 from liberator.schema import TableSchema
 
 
 class RowWriter(Protocol):
-    """A codec's rows and keys as record bytes, frame included; absent columns become null."""
+    """A codec's rows and keys as record bytes, frame included. Raises SchemaError."""
 
     schema: TableSchema
     fields: tuple[str, ...]
     value_id: int
 
-    def framed_row(self, row: Row) -> bytes: ...
-    def framed_key(self, values: Row) -> bytes: ...
+    def framed(self, row: Row) -> tuple[tuple[int, ...], bytes, bytes | None]:
+        """The columns that were not sent; the row, in which they are null, as a value; its key."""
+        ...
+
+    def framed_key(self, values: Row) -> bytes:
+        """The values of the key columns as a key."""
+        ...
 
 
 class RowReader(Protocol):
@@ -44,24 +37,6 @@ class RowReader(Protocol):
 
     def parsed_row(self, value: bytes) -> Row: ...
     def parsed_key(self, key: bytes) -> Row: ...
-
-
-class SharedHeaders:
-    """The headers that the events of a transaction have in common, made once for each."""
-
-    def __init__(self, producer: Producer):
-        self._producer = producer
-        self._transaction: Transaction | None = None
-        self._phase: Phase | None = None
-        self._headers: Headers = ()
-
-    def __call__(self, transaction: Transaction, phase: Phase) -> Headers:
-        if transaction is not self._transaction or phase is not self._phase:
-            producer = self._producer
-            check_transaction(transaction, len(producer.origin_fields), producer.name)
-            self._headers = shared_headers(transaction, phase, producer.name)
-            self._transaction, self._phase = transaction, phase
-        return self._headers
 
 
 class EntityWriter:
@@ -80,12 +55,16 @@ class EntityWriter:
                 return event
             check_entity(event)
             shared = self._shared(event.transaction, event.phase)
-            key = event.key
+            value = key = None
+            missing: tuple[int, ...] = ()
+            if event.after is not None:
+                missing, value, key = rows.framed(event.after)
+            elif (values := event.key) is not None:
+                key = rows.framed_key(values)
+            names = [rows.fields[i] for i in missing]
             moved = None if event.moved is None else rows.framed_key(event.moved)
-            framed = None if key is None else rows.framed_key(key)
-            value = None if event.after is None else rows.framed_row(event.after)
-            records.headers.append(own_headers(event, rows.fields, moved, rows.value_id) + shared)
-            records.keys.append(framed)
+            records.headers.append(own_headers(event, names, moved, rows.value_id) + shared)
+            records.keys.append(key)
             records.values.append(value)
         return None
 
@@ -101,9 +80,10 @@ def add_tombstone(records: Records, headers: Headers) -> None:
 class EntityReader:
     """Reads the records of one schema in the envelope ``entity``, and tombstones of any."""
 
-    def __init__(self, number: int, rows: RowReader):
+    def __init__(self, number: int, rows: RowReader, headers: HeaderReader):
         self._frame = frame(number)
         self._rows = rows
+        self._headers = headers
 
     def run(self, items: Iterator[Item], append: Append) -> Item | None:
         """See :class:`liberator.codec.decoder.Reader`."""
@@ -111,7 +91,7 @@ class EntityReader:
             topic, key, value, headers = item
             if value is None or not value.startswith(self._frame):
                 return item
-            append(self.read(topic, key, value, read_headers(headers)))
+            append(self.read(topic, key, value, self._headers.read(headers)))
         return None
 
     def read(self, topic: str, key: bytes | None, value: bytes | None, meta: Meta) -> ChangeEvent:

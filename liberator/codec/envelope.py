@@ -19,19 +19,17 @@ log was compacted the tombstone may be all that is left of a delete, and a reade
 must still learn of it: then the tombstone is decoded to the delete, with the key columns only. One that
 follows its delete is passed over. A truncate has no key.
 
-**entity** is the row itself as the value; everything else is in headers (:data:`HEADERS`), and a delete
-*is* a tombstone. It carries no ``before``: a decoded update has none, and a decoded delete has the key
-columns only.
+**entity** is the row itself as the value; everything else is in headers (:mod:`liberator.codec.headers`),
+and a delete *is* a tombstone. It carries no ``before``: a decoded update has none, and a decoded delete has
+the key columns only.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 
 from liberator.errors import DecodeError, SchemaError
-from liberator.event import ABSENT, ChangeEvent, Operation, Phase, Position, Row, Transaction
+from liberator.event import ABSENT, ChangeEvent, Operation, Phase, Row, Transaction
 from liberator.log import Headers
 from liberator.schema import TableSchema
 
@@ -43,22 +41,6 @@ Append = Callable[[ChangeEvent], None]
 #: Operations and phases by what records call them.
 OPERATIONS = {operation.value: operation for operation in Operation}
 PHASES = {phase.value: phase for phase in Phase}
-
-#: The headers of an ``entity`` record, and of a tombstone in ``change``, in the order they are written.
-#: All are text in UTF-8, numbers in decimal, but ``moved``.
-HEADERS: Mapping[str, str] = {
-    "op": "the operation's letter",
-    "order": "total_order/data_collection_order: the place in the transaction, and among its table's events",
-    "unavailable": "JSON array: fields that were not sent (they are null in the value); left out if none",
-    "schema": "the id of the value's schema, where there is no value to carry it (delete, truncate)",
-    "moved": "where a key changed: the other half's record key, byte for byte; else left out",
-    "source": "name of the source",
-    "tx": "the transaction's id",
-    "position": "epoch/major: where the transaction stands in its source",
-    "ts_us": "commit time in microseconds since 1970 UTC, by the database's clock",
-    "snapshot": "the event's phase: true, ahead; left out in plain streaming",
-    "origin": "JSON array: the values of the source's own fields, in their order; left out if it has none",
-}
 
 
 class Gone:
@@ -123,15 +105,20 @@ def absent(row: Row | None) -> tuple[int, ...]:
     return tuple(i for i, value in enumerate(row) if value is ABSENT)
 
 
-def check_transaction(transaction: Transaction, origin_fields: int, source: str) -> None:
+def check_transaction(
+    transaction: Transaction, origin_fields: Sequence[tuple[str, str]], source: str
+) -> None:
     """Raise SchemaError for a transaction whose envelope would not give it back."""
     if transaction.position.minor:
         raise SchemaError(f"source {source} gave a transaction whose position has a minor part")
-    if len(transaction.origin) != origin_fields:
+    if len(transaction.origin) != len(origin_fields):
         raise SchemaError(
             f"source {source} gave a transaction with {len(transaction.origin)} origin values"
-            f" where it declares {origin_fields}"
+            f" where it declares {len(origin_fields)}"
         )
+    for (name, kind), value in zip(origin_fields, transaction.origin, strict=True):
+        if value is not None and not isinstance(value, int if kind == "long" else str):
+            raise SchemaError(f"source {source} gave a transaction whose {name} is no {kind}")
 
 
 def check_entity(event: ChangeEvent) -> None:
@@ -142,93 +129,6 @@ def check_entity(event: ChangeEvent) -> None:
             f" say which row a {event.operation.name.lower()} means",
             hint="give the table a key, or use the envelope change",
         )
-
-
-def shared_headers(transaction: Transaction, phase: Phase, source: str) -> Headers:
-    """The ``entity`` headers that the events of a transaction have in common."""
-    epoch, major, _ = transaction.position
-    out = [
-        ("source", source.encode()),
-        ("tx", transaction.id.encode()),
-        ("position", b"%d/%d" % (epoch, major)),
-        ("ts_us", b"%d" % transaction.timestamp),
-    ]
-    if phase is not Phase.STREAM:
-        out.append(("snapshot", phase.value.encode()))
-    if transaction.origin:
-        out.append(("origin", json.dumps(transaction.origin, separators=(",", ":")).encode()))
-    return tuple(out)
-
-
-def tombstone_headers(event: ChangeEvent, moved: bytes | None, schema_id: int) -> Headers:
-    """The headers of a record without a value that are this event's own."""
-    out: Headers = (
-        ("op", event.operation.value.encode()),
-        ("order", b"%d/%d" % (event.ordinal, event.table_ordinal)),
-        ("schema", b"%d" % schema_id),
-    )
-    return out if moved is None else (*out, ("moved", moved))
-
-
-def own_headers(event: ChangeEvent, fields: tuple[str, ...], moved: bytes | None, schema_id: int) -> Headers:
-    """The ``entity`` headers of one event; ``fields`` are the value's field names in column order,
-    ``moved`` is the framed key of the other half of its pair."""
-    if event.after is None:
-        return tombstone_headers(event, moved, schema_id)
-    out = [
-        ("op", event.operation.value.encode()),
-        ("order", b"%d/%d" % (event.ordinal, event.table_ordinal)),
-    ]
-    if ABSENT in event.after:
-        missing = [fields[i] for i in absent(event.after)]
-        out.append(("unavailable", json.dumps(missing, separators=(",", ":")).encode()))
-    if moved is not None:
-        out.append(("moved", moved))
-    return tuple(out)
-
-
-@dataclass(frozen=True, slots=True)
-class Meta:
-    """What the headers of an ``entity`` record say; ``missing`` holds field names, ``moved`` a framed
-    key, ``schema`` the id of the value's schema where the headers name it."""
-
-    operation: Operation
-    transaction: Transaction
-    ordinal: int
-    table_ordinal: int
-    phase: Phase
-    missing: tuple[str, ...]
-    moved: bytes | None
-    schema: int | None
-
-
-def read_headers(headers: Headers) -> Meta:
-    """What :func:`own_headers` and :func:`shared_headers` wrote; headers of others are passed over.
-
-    Raises DecodeError where one is missing or damaged.
-    """
-    found = dict(headers)
-    try:
-        epoch, major = found["position"].split(b"/")
-        ordinal, table_ordinal = found["order"].split(b"/")
-        origin = json.loads(found.get("origin", b"[]"))
-        missing = json.loads(found.get("unavailable", b"[]"))
-        if not all(isinstance(v, int | str | None) for v in origin) or not isinstance(missing, list):
-            raise ValueError("not a list of what it should be")
-        return Meta(
-            OPERATIONS[found["op"].decode()],
-            Transaction(
-                found["tx"].decode(), Position(int(epoch), int(major)), int(found["ts_us"]), tuple(origin)
-            ),
-            int(ordinal),
-            int(table_ordinal),
-            PHASES[found.get("snapshot", b"false").decode()],
-            tuple(map(str, missing)),
-            found.get("moved"),
-            int(found["schema"]) if "schema" in found else None,
-        )
-    except (KeyError, ValueError, TypeError, AttributeError, RecursionError):
-        raise DecodeError("the headers are not those of an entity record") from None
 
 
 def key_only(schema: TableSchema, key: Row) -> Row:

@@ -147,6 +147,7 @@ def _read_decimal(value: Any) -> tuple[int, int]:
 
 def _scaled(precision: int, scale: int) -> tuple[Convert, Convert]:
     most = 10**precision
+    point = scale + 1
 
     def write(value: Any) -> str:
         if not isinstance(value, int):
@@ -156,6 +157,10 @@ def _scaled(precision: int, scale: int) -> tuple[Convert, Convert]:
         return decimal_text(value, scale)
 
     def read(value: Any) -> int:
+        if scale > 0 and value.__class__ is str and value[-point:-scale] == ".":
+            digits = value[:-point] + value[-scale:]
+            if digits.isdigit() and digits.isascii() and len(digits) <= precision:
+                return int(digits)
         unscaled, found = _read_decimal(value)
         if found != scale or not -most < unscaled < most:
             raise DecodeError("a decimal in the record does not fit its type")
@@ -214,33 +219,33 @@ def _array(item: LogicalType) -> tuple[Convert, Convert]:
     return write, read
 
 
-_INT32 = _integer(-(1 << 31), (1 << 31) - 1)
-_INT64 = _integer(-(1 << 63), (1 << 63) - 1)
+#: Kinds written as text as it is.
+TEXTS = frozenset({Kind.STRING, Kind.UUID, Kind.JSON, Kind.ENUM, Kind.BITS, Kind.NATIVE})
+#: Kinds written as whole numbers, with their bounds.
+BOUNDS = {
+    Kind.INT16: (-(1 << 15), (1 << 15) - 1),
+    Kind.INT32: (-(1 << 31), (1 << 31) - 1),
+    Kind.INT64: (-(1 << 63), (1 << 63) - 1),
+    Kind.UINT64: (0, (1 << 64) - 1),
+    Kind.DATE: (-(1 << 31), (1 << 31) - 1),
+    Kind.TIME: (0, 86_400_000_000 - 1),
+    Kind.TIMESTAMP: (-(1 << 63), (1 << 63) - 1),
+    Kind.TIMESTAMPTZ: (-(1 << 63), (1 << 63) - 1),
+}
+_INT32, _INT64 = _integer(*BOUNDS[Kind.INT32]), _integer(*BOUNDS[Kind.INT64])
 _WRITE_INT32, _READ_INT32 = _INT32
 _WRITE_INT64, _READ_INT64 = _INT64
 _TEXT = _same(str, "text")
 _FLOAT = (_write_float, _read_float)
 _SIMPLE: dict[Kind, tuple[Convert, Convert]] = {
     Kind.BOOL: _same(bool, "a boolean"),
-    Kind.INT16: _integer(-(1 << 15), (1 << 15) - 1),
-    Kind.INT32: _INT32,
-    Kind.INT64: _INT64,
-    Kind.UINT64: _integer(0, (1 << 64) - 1),
+    **{kind: _integer(low, high) for kind, (low, high) in BOUNDS.items()},
+    **dict.fromkeys(TEXTS, _TEXT),
     Kind.FLOAT32: (_write_float32, _read_float),
     Kind.FLOAT64: _FLOAT,
     Kind.BYTES: (_write_bytes, _read_bytes),
-    Kind.DATE: _INT32,
-    Kind.TIME: _integer(0, 86_400_000_000 - 1),
-    Kind.TIMESTAMP: _INT64,
-    Kind.TIMESTAMPTZ: _INT64,
     Kind.INTERVAL: (_write_interval, _read_interval),
     Kind.GEOMETRY: (_write_geometry, _read_geometry),
-    Kind.STRING: _TEXT,
-    Kind.UUID: _TEXT,
-    Kind.JSON: _TEXT,
-    Kind.ENUM: _TEXT,
-    Kind.BITS: _TEXT,
-    Kind.NATIVE: _TEXT,
 }
 
 

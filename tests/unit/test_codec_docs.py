@@ -11,7 +11,7 @@ import pytest
 from liberator.codec import Producer
 from liberator.codec.avro import AvroCodec
 from liberator.codec.avro_schema import SOURCE_FIELDS, avro_type, change_schema
-from liberator.codec.envelope import HEADERS
+from liberator.codec.headers import HEADERS
 from liberator.codec.json import JsonCodec
 from liberator.codec.json_value import nullable
 from liberator.event import ABSENT, ChangeEvent, Operation, Position, Transaction
