@@ -105,16 +105,13 @@ def test_a_quiet_table_beside_busy_ones_pins_no_wal(database, database2, tmp_pat
                         "insert into busy (filler) select repeat('x', 1000) from generate_series(1, 1000)"
                     )
                     writer.commit()
-            # What a slot holds back shows when the server next notes its running transactions, which it does
-            # by itself every 15 seconds and at every checkpoint.
-            conn.execute("checkpoint")
+            retained.append(held_back(conn))
             assert flow.running, flow.tail()
             wait_for(
-                lambda: held_back(conn) < 16 * MEGABYTE,
+                lambda: held_back(conn, noted=True) < 16 * MEGABYTE,
                 20,
                 lambda: f"{held_back(conn):,} bytes held back:\n{flow.tail()}",
             )
-            retained.append(held_back(conn))
         assert wal_position(conn) - begun >= 200 * MEGABYTE
         flow.stop()
         flow.run("teardown")
@@ -126,8 +123,11 @@ def wal_position(conn: psycopg.Connection) -> int:
     return int(conn.execute("select pg_current_wal_insert_lsn() - '0/0'::pg_lsn").fetchone()[0])
 
 
-def held_back(conn: psycopg.Connection) -> int:
-    """The WAL that the server keeps for our slot, in bytes."""
+def held_back(conn: psycopg.Connection, noted: bool = False) -> int:
+    """The WAL that the server keeps for our slot, in bytes. It can let go only of what lies before a record
+    in which it notes its running transactions: every 15 seconds by itself, and now if ``noted``."""
+    if noted:
+        conn.execute("checkpoint")
     return int(
         conn.execute(
             "select pg_current_wal_lsn() - restart_lsn from pg_replication_slots"
