@@ -54,7 +54,7 @@ class Reader:
                 break
             limit //= 2
         records = found.records
-        events = self._decoder.decode(records) if records else []
+        events = self._decoder.decode(records, place.cursor.offsets) if records else []
         size = sum(len(value) for value in records.values if value)
         return Piece(events, Place(found.cursor, not found.complete), len(records), size)
 

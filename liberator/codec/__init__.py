@@ -8,7 +8,7 @@ envelope's matter (:mod:`liberator.codec.envelope`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -55,10 +55,12 @@ class Decoder(Protocol):
     """A way back from records to events: :class:`liberator.codec.decoder.RecordDecoder`, one for each log.
     It caches what it compiled."""
 
-    def decode(self, records: Records) -> list[ChangeEvent]:
+    def decode(self, records: Records, begin: Mapping[str, int] | None = None) -> list[ChangeEvent]:
         """The events that ``records`` hold, in order, whichever codec and envelope wrote them.
 
-        A tombstone that follows its delete (``change``) is swallowed, so there may be fewer events than
-        records. Raises DecodeError for bytes that are not an event.
+        A tombstone that follows its delete (``change``) is passed over, so there may be fewer events than
+        records; without the delete, which compaction removed, it is the delete. ``begin`` are the offsets
+        of the cursor that the records were read from: everything before it was read, so a tombstone right
+        there follows its delete too. Raises DecodeError for bytes that are not an event.
         """
         ...

@@ -224,7 +224,7 @@ def compile_run(schema: TableSchema, rest: int, needs: Namespace) -> Callable[..
         "head, transaction, phase, start, size = saved",
         "for topic, key, data, headers in items:",
         "    if data is None:",
-        "        if gone.owns(key, headers):",
+        "        if gone.owns(topic, key, headers):",
         "            continue",
         "        return topic, key, data, headers",
         "    if not data.startswith(head):",
@@ -251,7 +251,7 @@ def compile_run(schema: TableSchema, rest: int, needs: Namespace) -> Callable[..
         "            raise ValueError",
         "    except Exception:",
         "        event = read(topic, data, start, transaction, phase)",
-        "        gone.note(key, event)",
+        "        gone.note(topic, key, event)",
         "        append(event)",
         "        continue",
         # Filled by hand: calling the class takes half as long again.

@@ -7,7 +7,7 @@ headers.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import chain
 from typing import Protocol
 
@@ -45,8 +45,10 @@ class RecordDecoder:
         self._readers: dict[bytes, Reader] = {}
         self._deletes: dict[int, EntityReader] = {}
 
-    def decode(self, records: Records) -> list[ChangeEvent]:
+    def decode(self, records: Records, begin: Mapping[str, int] | None = None) -> list[ChangeEvent]:
         """The events that ``records`` hold, in order."""
+        if begin and records.offsets:
+            self._expect(records, begin)
         out: list[ChangeEvent] = []
         append = out.append
         items = zip(records.topics, records.keys, records.values, records.headers, strict=True)
@@ -61,15 +63,30 @@ class RecordDecoder:
                 item = reader.run(chain((item,), items), append)
         return out
 
+    def _expect(self, records: Records, begin: Mapping[str, int]) -> None:
+        """Note the tombstones that stand where reading began: their deletes were read before."""
+        for partition, offset in begin.items():
+            if not records.partitions:
+                at = 0
+            elif partition in records.partitions:
+                at = records.partitions.index(partition)
+            else:
+                continue
+            if records.values[at] is None and records.offsets[at] == offset:
+                headers = records.headers[at]
+                found = dict(headers)
+                if "schema" in found and self._understood(_number(found["schema"]))[1] == "change":
+                    self._gone.expect(records.topics[at], records.keys[at], headers)
+
     def _without_value(self, item: Item, append: Append) -> None:
         """A tombstone: an event of its own, unless it follows its delete."""
         topic, key, _, headers = item
-        if self._gone.owns(key, headers):
+        if self._gone.owns(topic, key, headers):
             return
         if not any(name == "op" for name, _ in headers):
             raise DecodeError(f"a record of topic {topic} has no value, and no headers that tell of an event")
         meta = self._headers.read(headers)
-        if meta.schema is None or not 0 <= meta.schema < 1 << 32:
+        if meta.schema is None:
             raise DecodeError(f"a record of topic {topic} has no value and names no schema")
         reader = self._deletes.get(meta.schema)
         if reader is None:
@@ -95,9 +112,18 @@ class RecordDecoder:
     def _understood(self, number: int) -> tuple[SchemaType, EnvelopeName, RowReader, Fields]:
         """What the schema with this id says: its language, the envelope, how to read its rows, and the
         source's own fields."""
+        if not 0 <= number < 1 << 32:
+            raise DecodeError("a record names a schema that cannot be")
         schema = self._registry.get(number)
         if schema.type == "AVRO":
             envelope, table, origin = avro_schema.understand(schema.text)
             return "AVRO", envelope, AvroRowReader(table), origin
         envelope, table, origin = json_schema.understand(schema.text)
         return "JSON", envelope, JsonRowReader(table), origin
+
+
+def _number(data: bytes) -> int:
+    try:
+        return int(data)
+    except ValueError:
+        raise DecodeError("the headers of a record without a value name no schema") from None

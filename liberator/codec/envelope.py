@@ -44,30 +44,39 @@ PHASES = {phase.value: phase for phase in Phase}
 
 
 class Gone:
-    """The delete that was decoded last: the tombstone that follows it says nothing new."""
+    """Deletes whose tombstones are still to come: these say nothing new."""
 
-    __slots__ = ("_event", "_key")
+    #: More cannot be expected at once; what is left of them has no tombstone.
+    MOST = 10_000
 
     def __init__(self) -> None:
-        self._key: bytes | None = None
-        self._event: ChangeEvent | None = None
+        self._places: dict[tuple[str, bytes | None], tuple[bytes, bytes]] = {}
 
-    def note(self, key: bytes | None, event: ChangeEvent) -> None:
+    def note(self, topic: str, key: bytes | None, event: ChangeEvent) -> None:
         """An event, and the key of its record."""
         if event.operation is Operation.DELETE:
-            self._key, self._event = key, event
+            epoch, major, _ = event.transaction.position
+            order = b"%d/%d" % (event.ordinal, event.table_ordinal)
+            self._expect(topic, key, (order, b"%d/%d" % (epoch, major)))
 
-    def owns(self, key: bytes | None, headers: Headers) -> bool:
-        """Whether the record without a value that has this key and these headers is its tombstone."""
-        event = self._event
-        if event is None or key is None or key != self._key:
+    def expect(self, topic: str, key: bytes | None, headers: Headers) -> None:
+        """A tombstone whose delete was read before."""
+        found = dict(headers)
+        self._expect(topic, key, (found.get("order", b""), found.get("position", b"")))
+
+    def _expect(self, topic: str, key: bytes | None, place: tuple[bytes, bytes]) -> None:
+        if len(self._places) >= self.MOST:
+            self._places.clear()
+        self._places[topic, key] = place
+
+    def owns(self, topic: str, key: bytes | None, headers: Headers) -> bool:
+        """Whether the record without a value that has this key and these headers is the tombstone of a
+        delete that was noted."""
+        place = self._places.pop((topic, key), None)
+        if place is None:
             return False
         found = dict(headers)
-        self._event = None
-        epoch, major, _ = event.transaction.position
-        return found.get("order") == b"%d/%d" % (event.ordinal, event.table_ordinal) and found.get(
-            "position"
-        ) == b"%d/%d" % (epoch, major)
+        return place == (found.get("order"), found.get("position"))
 
 
 class Misfit(ValueError):

@@ -111,7 +111,7 @@ class JsonChangeReader:
             if value is None or not value.startswith(framed):
                 return item
             event = self.read(topic, value)
-            self._gone.note(key, event)
+            self._gone.note(topic, key, event)
             append(event)
         return None
 

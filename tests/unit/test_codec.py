@@ -498,3 +498,47 @@ def test_phases_come_back(codec):
         for envelope in ("change", "entity"):
             registry, records = encoded(events, codec, envelope)
             assert RecordDecoder(registry).decode(records) == events
+
+
+# Tombstones where reading begins
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_a_tombstone_where_reading_begins_follows_a_delete_that_was_read(codec):
+    events = transaction(1, create(ORDERS, id=1), delete(ORDERS, id=1))
+    registry, records = encoded(events, codec)
+    records.offsets = [7, 8, 9]
+    rest = records[2:3]
+    assert RecordDecoder(registry).decode(rest, {"": 9}) == []
+    (gone,) = RecordDecoder(registry).decode(rest, {"": 8})  # the delete at 8 was compacted away
+    assert gone == events[1]
+    assert RecordDecoder(registry).decode(records, {"": 7}) == events
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_the_same_holds_for_each_partition(codec):
+    events = transaction(1, delete(ORDERS, id=1), delete(ORDERS, id=2))
+    registry, records = encoded(events, codec)
+    rest = Records.of([list(records)[1], list(records)[3]])
+    rest.offsets, rest.partitions = [4, 9], ["a", "b"]
+    assert RecordDecoder(registry).decode(rest, {"a": 4, "b": 9, "c": 0}) == []
+    assert RecordDecoder(registry).decode(rest, {"a": 4, "b": 8}) == events[1:]
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_a_delete_of_an_entity_where_reading_begins_is_an_event(codec):
+    events = transaction(1, delete(ORDERS, id=1))
+    registry, records = encoded(events, codec, "entity")
+    records.offsets = [5]
+    assert RecordDecoder(registry).decode(records, {"": 5}) == events
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_a_later_delete_of_the_same_key_is_not_taken_for_the_former(codec):
+    first = transaction(1, delete(ORDERS, id=1))
+    second = transaction(2, create(ORDERS, id=1), delete(ORDERS, id=1))
+    registry, records = encoded([*first, *second], codec)
+    everything = list(records)
+    # of the first pair the tombstone was compacted away, of the second the delete
+    left = Records.of([everything[0], everything[2], everything[4]])
+    assert RecordDecoder(registry).decode(left) == [*first, *second]
