@@ -10,6 +10,7 @@ import shlex
 
 import click
 import pytest
+import yaml
 
 from liberator import config, plugins
 from liberator.cli import COMMANDS, cli
@@ -219,3 +220,22 @@ def test_the_makefile_lists_its_targets():
     said = subprocess.run(["make", "-C", ROOT, "help"], capture_output=True, text=True, check=True).stdout
     for target in ("demo", "test", "lint", "bench", "clean"):
         assert f"make {target}" in said
+
+
+def test_the_container_runs_what_exists(tmp_path):
+    """The Dockerfile copies what is there and installs an extra that there is; compose's configuration loads."""
+    dockerfile = (ROOT / "docker/Dockerfile").read_text(encoding="utf-8")
+    copied = [
+        word for line in re.findall(r"^COPY (.*) \S+$", dockerfile, re.MULTILINE) for word in line.split()
+    ]
+    assert copied
+    assert [name for name in copied if not (ROOT / name).exists()] == []
+    metadata = configparser.ConfigParser()
+    metadata.read(ROOT / "setup.cfg", encoding="utf-8")
+    assert set(re.findall(r"/src\[(\w+)\]", dockerfile)) <= set(metadata["options.extras_require"])
+    compose = yaml.safe_load((ROOT / "docker/compose.yaml").read_text(encoding="utf-8"))
+    build = compose["services"]["liberator"]["build"]
+    assert (ROOT / "docker" / build["context"] / build["dockerfile"]).exists()
+    path = tmp_path / "liberator.yaml"
+    path.write_text(compose["configs"]["pipeline"]["content"].replace("$$", "$"), encoding="utf-8")
+    assert set(config.load(path).sources) == {"shop"}
