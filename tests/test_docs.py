@@ -223,7 +223,7 @@ def test_the_makefile_lists_its_targets():
 
 
 def test_the_container_runs_what_exists(tmp_path):
-    """The Dockerfile copies what is there and installs an extra that there is; compose's configuration loads."""
+    """The Dockerfile copies what is there, with an extra that there is; compose's file loads."""
     dockerfile = (ROOT / "docker/Dockerfile").read_text(encoding="utf-8")
     copied = [
         word for line in re.findall(r"^COPY (.*) \S+$", dockerfile, re.MULTILINE) for word in line.split()
