@@ -42,6 +42,9 @@ def upkeep(parent: Connection, path: Path, later: float, size: int) -> None:
     policy = Policy(None, size, lambda topic: topic.startswith("a."), 86_400.0)
     with EmbeddedLog(path, policy, clock=lambda: time.time() + later) as log:
         parent.send("ready")
+        while log.upkeep():
+            pass
+        parent.send("idle")
         while True:
             if not log.upkeep():
                 time.sleep(0.001)

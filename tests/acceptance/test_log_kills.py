@@ -82,50 +82,73 @@ def test_records_and_state_agree_after_every_kill(path):
         assert log._storage.connection.execute("pragma integrity_check").fetchall() == [("ok",)]
 
 
-def test_killed_upkeep_takes_away_nothing_that_should_stay(path):
-    with child(log_child.append, path, "a") as a, child(log_child.append, path, "b") as b:
-        ready(a)
-        ready(b)
-        while not path.exists() or path.stat().st_size < 6_000_000:
-            time.sleep(0.05)
-    with EmbeddedLog(path) as log:
-        for source in ("a", "b"):
-            log.append(source, NOTHING, log.state(source))  # ends the transaction that went on
-        before = {r.offset: r for part in read_all(log, limit=5000) for r in part.records}
-        end = log.end()
-    last = {(r.topic, r.key): offset for offset, r in before.items()}
-    unfinished = 0
-    for _ in range(25):
-        with child(log_child.upkeep, path, 3600, 4_000_000) as process:
-            ready(process)
-            time.sleep(random.uniform(0.0, 0.3))
+class Filled:
+    """A log with two sources' records, of which upkeep has something to remove; and what it held."""
+
+    upkeep = (3600, 4_000_000)  # an hour later, and so many bytes are kept
+
+    def __init__(self, path):
+        self.path = path
+        with child(log_child.append, path, "a") as a, child(log_child.append, path, "b") as b:
+            ready(a)
+            ready(b)
+            while path.stat().st_size < 6_000_000:
+                time.sleep(0.02)
+        with EmbeddedLog(path) as log:
+            for source in ("a", "b"):
+                log.append(source, NOTHING, log.state(source))  # ends the transaction that went on
+            self.end = log.end()
+        self.before = self.records(path)
+        self.last = {(r.topic, r.key): offset for offset, r in self.before.items()}
+
+    @staticmethod
+    def records(path):
         with EmbeddedLog(path, create=False) as log:
+            return {r.offset: r for part in read_all(log, limit=5000) for r in part.records}
+
+    def copy(self, path):
+        shutil.copy(self.path, path)  # nobody has it open
+        return path
+
+    def superseded(self, path):
+        """How many records of ``a`` upkeep may still remove, once it is sure that nothing else is gone."""
+        after = self.records(path)
+        assert all(self.before[offset] == r for offset, r in after.items())
+        with EmbeddedLog(path, create=False) as log:
+            assert log.end() == self.end
             trimmed = log.begin().offsets[""]
-            after = {r.offset: r for part in read_all(log, limit=5000) for r in part.records}
-            assert log.end() == end
-            assert all(before[offset] == r for offset, r in after.items())
-            superseded = 0
-            for offset, r in before.items():
-                if offset >= trimmed and offset not in after:
-                    assert r.topic.startswith("a.")
-                    assert last[r.topic, r.key] > offset
-                elif r.topic.startswith("a.") and last[r.topic, r.key] > offset >= trimmed:
-                    superseded += 1
-            unfinished += superseded > 0
             for info in log.topics():
                 assert info.records == sum(r.topic == info.topic for r in after.values())
-    assert unfinished > 3, "every kill came after the work was done"
-    with child(log_child.upkeep, path, 3600, 4_000_000) as process:
+            assert log._storage.connection.execute("pragma integrity_check").fetchall() == [("ok",)]
+        for offset, r in self.before.items():
+            if offset >= trimmed and offset not in after:
+                assert r.topic.startswith("a.")
+                assert self.last[r.topic, r.key] > offset
+        return sum(self.last[r.topic, r.key] > offset for offset, r in after.items() if r.topic[0] == "a")
+
+
+def test_killed_upkeep_takes_away_nothing_that_should_stay(path, tmp_path):
+    filled = Filled(path)
+    whole = filled.copy(tmp_path / "whole.log")
+    started = time.monotonic()
+    with child(log_child.upkeep, whole, *filled.upkeep) as process:
         ready(process)
-        deadline = time.monotonic() + 60
-        while superseded and time.monotonic() < deadline:
-            time.sleep(0.5)
-            with EmbeddedLog(path, create=False) as log:
-                after = {r.offset: r for part in read_all(log, limit=5000) for r in part.records}
-            superseded = sum(last[r.topic, r.key] > o for o, r in after.items() if r.topic.startswith("a."))
-    assert superseded == 0
-    with EmbeddedLog(path) as log:
-        assert log._storage.connection.execute("pragma integrity_check").fetchall() == [("ok",)]
+        assert process.recv() == "idle"
+    duration = time.monotonic() - started
+    assert filled.superseded(whole) == 0
+    unfinished = 0
+    for attempt in range(25):
+        killed = filled.copy(tmp_path / f"killed{attempt}.log")
+        with child(log_child.upkeep, killed, *filled.upkeep) as process:
+            ready(process)
+            time.sleep(random.uniform(0.0, duration))
+        unfinished += filled.superseded(killed) > 0
+        if attempt % 5 == 0:
+            with child(log_child.upkeep, killed, *filled.upkeep) as process:
+                ready(process)
+                assert process.recv() == "idle"
+            assert filled.superseded(killed) == 0
+    assert unfinished > 3, "every kill came after the work was done"
 
 
 def test_a_torn_write_ahead_file_costs_whole_appends_only(path, tmp_path):
