@@ -7,7 +7,7 @@ decoded again here by the careful functions of ``avro_value``, which either know
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 from liberator.codec.avro_decoder import compile_head, compile_row, compile_run
@@ -80,6 +80,8 @@ class Middles(dict[bytes, tuple[int, int, Operation]]):
     def __init__(self, rests: dict[bytes, Operation]):
         super().__init__()
         self._rests = rests
+        #: How many bytes stand between the ordinals and the row.
+        self.rest = len(min(rests))
 
     def __missing__(self, data: bytes) -> tuple[int, int, Operation]:
         ordinal, at = read_long(data, 0)
@@ -89,6 +91,14 @@ class Middles(dict[bytes, tuple[int, int, Operation]]):
             self.clear()
         self[data] = made
         return made
+
+
+@lru_cache
+def middles(keyed: bool) -> Middles:
+    """The middles of all tables that have a key, or of all that have none."""
+    plain = (Operation.CREATE, Operation.UPDATE, Operation.READ)
+    unmoved = b"\0" if keyed else b""
+    return Middles({write_text(op.value) + b"\0\0" + unmoved + b"\0\2": op for op in plain})
 
 
 class ChangeReader:
@@ -103,10 +113,7 @@ class ChangeReader:
         # What the last head had before the transaction's fields; no number is so long as this.
         self._known, self._phase = b"\xff" * 11, Phase.STREAM
         self._words_known: list[tuple[bytes, Operation, Places, Places]] = []
-        unmoved = b"\0" if schema.key else b""
-        plain = (Operation.CREATE, Operation.UPDATE, Operation.READ)
-        rests = {write_text(op.value) + b"\0\0" + unmoved + b"\0\2": op for op in plain}
-        middles = Middles(rests)
+        known = middles(bool(schema.key))
         needs: Namespace = {
             "gone": gone,
             "frame": frame(number),
@@ -114,11 +121,9 @@ class ChangeReader:
             "read": self.read,
         }
         # what the runs hand on: the last record's head, what it says, its length, that of the middle
-        needs |= {"saved": [b"\xff", None, None, 0, 0], "middles": middles, "known": middles.get}
+        needs |= {"saved": [b"\xff", None, None, 0, 0], "middles": known, "known": known.get}
         #: See :class:`liberator.codec.decoder.Reader`.
-        self.run: Callable[[Iterator[Item], Append], Item | None] = compile_run(
-            schema, len(min(rests)), needs
-        )
+        self.run: Callable[[Iterator[Item], Append], Item | None] = compile_run(schema, known.rest, needs)
 
     def _read_head(self, data: bytes) -> tuple[bytes, Transaction, Phase]:
         """Everything up to the transaction's id, as bytes and as what it says."""

@@ -12,6 +12,7 @@ its place: small, because tables that the processor cannot keep near cost more t
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 from liberator.codec.avro_value import read_text, write_long
@@ -63,16 +64,21 @@ class Lengths(dict[int, bytes]):
 class Texts(dict[Any, bytes]):
     """The texts of a column that repeats itself, encoded once; null too where the column has it.
 
-    ``full`` is called when the column turns out not to repeat itself: it is then better served directly.
+    ``full`` is called when the column turns out not to repeat itself, or all columns together have been
+    remembering enough: it is then better served directly.
     """
 
     MOST = 500
     LONGEST = 64
+    #: How many texts all columns may remember together, and how many they do.
+    MOST_OF_ALL = 20_000
+    of_all = 0
 
     def __init__(self, prefix: bytes):
         super().__init__()
         self._prefix = prefix
         self._seen = 0
+        self._over = False
         self.full: Callable[[], None] | None = None
         if prefix:
             self[None] = b"\0"
@@ -80,13 +86,29 @@ class Texts(dict[Any, bytes]):
     def __missing__(self, text: str) -> bytes:
         data = text.encode()
         made = self._prefix + write_long(len(data)) + data
-        self._seen += 1
-        if self._seen > self.MOST:
-            if self.full is not None:
-                self.full()
-        elif len(data) <= self.LONGEST:
-            self[text] = made
+        if self._seen >= self.MOST or Texts.of_all >= self.MOST_OF_ALL:
+            self._give_up()
+        elif not self._over:
+            self._seen += 1
+            Texts.of_all += 1
+            if len(data) <= self.LONGEST:
+                self[text] = made
         return made
+
+    def _give_up(self) -> None:
+        self._forget()
+        self._over = True
+        self.clear()
+        if self._prefix:
+            self[None] = b"\0"
+        if self.full is not None:
+            self.full()
+
+    def _forget(self) -> None:
+        Texts.of_all -= self._seen
+        self._seen = 0
+
+    __del__ = _forget
 
 
 class Ordinals(dict[int, bytes]):
@@ -104,6 +126,12 @@ class Ordinals(dict[int, bytes]):
         if 0 <= ordinal < self.MOST:
             self[ordinal] = made
         return made
+
+
+@lru_cache(maxsize=100)
+def ordinals(rest: bytes) -> Ordinals:
+    """The ordinals before ``rest``, which all tables have in common."""
+    return Ordinals(rest)
 
 
 _highs: dict[int, bytes] = {}

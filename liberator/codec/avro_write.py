@@ -16,7 +16,7 @@ from liberator.codec import Producer
 from liberator.codec.avro_encoder import REPEATING, compile_row, compile_run, compile_shared
 from liberator.codec.avro_generate import Namespace
 from liberator.codec.avro_schema import column_branches, names, shared_part
-from liberator.codec.avro_tables import Ordinals, number
+from liberator.codec.avro_tables import number, ordinals
 from liberator.codec.avro_value import Write, union, write_long, write_text
 from liberator.codec.entity import add_tombstone
 from liberator.codec.envelope import (
@@ -166,9 +166,9 @@ class ChangeWriter:
             "place": shared.constant + b"".join(place),
             "shared": shared,
             "key_frame": rows.key_frame,
-            "ordinals_c": Ordinals(self._letters["c"] + rest),
-            "ordinals_u": Ordinals(self._letters["u"] + rest),
-            "ordinals_r": Ordinals(self._letters["r"] + rest),
+            "ordinals_c": ordinals(self._letters["c"] + rest),
+            "ordinals_u": ordinals(self._letters["u"] + rest),
+            "ordinals_r": ordinals(self._letters["r"] + rest),
             "careful": self._column,
             "slow": self._slow,
         }

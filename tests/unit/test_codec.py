@@ -384,6 +384,27 @@ def test_a_column_of_ever_new_texts_is_encoded_like_one_that_repeats_itself():
     assert RecordDecoder(registry).decode(records) == events
 
 
+def test_what_all_columns_remember_of_their_texts_is_bounded(monkeypatch):
+    import gc
+
+    from liberator.codec.avro_tables import Texts
+
+    gc.collect()
+    monkeypatch.setattr(Texts, "MOST_OF_ALL", Texts.of_all + 5)
+    notes = [f"note {n % 10}" for n in range(100)]
+    events = [e for n, note in enumerate(notes) for e in transaction(n, create(ORDERS, id=n, note=note))]
+    registry, records = MemoryRegistry(), Records()
+    encode = AvroCodec(registry).encoder(PRODUCER)
+    before = Texts.of_all
+    for event in events:
+        encode([event], records)
+    assert Texts.of_all <= before + 5
+    assert RecordDecoder(registry).decode(records) == events
+    del encode
+    gc.collect()
+    assert Texts.of_all <= before
+
+
 def test_equal_schemas_that_are_different_objects_share_what_was_compiled(monkeypatch):
     from liberator.codec import avro_write
 
