@@ -10,6 +10,7 @@ from liberator.codec import Encode, EnvelopeName, Producer
 from liberator.codec.avro_schema import change_schema, check_origin, entity_schema, key_schema, text
 from liberator.codec.avro_write import AvroRows, ChangeWriter, Shared
 from liberator.codec.entity import EntityWriter
+from liberator.codec.envelope import Misfit, not_unicode
 from liberator.codec.headers import SharedHeaders
 from liberator.codec.runs import RunEncoder, Writer
 from liberator.registry import Registry
@@ -35,7 +36,10 @@ class AvroCodec:
                 value_id = self._register(f"{topic}-value", text(entity_schema(schema, topic)))
                 return EntityWriter(AvroRows(schema, key_id, value_id), topic, headers)
             value_id = self._register(f"{topic}-value", text(change_schema(schema, topic, producer)))
-            return ChangeWriter(AvroRows(schema, key_id, value_id), topic, shared, headers)
+            try:
+                return ChangeWriter(AvroRows(schema, key_id, value_id), topic, shared, headers)
+            except Misfit:
+                raise not_unicode(f"the name of table {schema.table!a}") from None
 
         return RunEncoder(make, shared.start)
 

@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from liberator.codec import EnvelopeName, Producer
+from liberator.codec.envelope import LAYOUT, check_layout
 from liberator.errors import SchemaError
 from liberator.schema import ESCAPABLE, Column, Kind, LogicalType, TableSchema
 
@@ -245,7 +246,7 @@ def change_schema(table: TableSchema, topic: str, producer: Producer) -> dict[st
         "type": "record",
         "name": f"{space}.Envelope",
         "fields": fields,
-        ATTRIBUTE: {"envelope": "change"},
+        ATTRIBUTE: {"envelope": "change", "layout": LAYOUT},
     }
 
 
@@ -293,7 +294,7 @@ def shared_part(origin_fields: Sequence[tuple[str, str]]) -> TableSchema:
 def entity_schema(table: TableSchema, topic: str) -> dict[str, Any]:
     """The schema of a value in the envelope ``entity``: the row, and nothing else."""
     schema = row_schema(table, topic, set())
-    schema[ATTRIBUTE] |= {"envelope": "entity"}
+    schema[ATTRIBUTE] |= {"envelope": "entity", "layout": LAYOUT}
     return schema
 
 
@@ -310,6 +311,7 @@ def understand(text: str) -> tuple[EnvelopeName, TableSchema, tuple[tuple[str, s
     try:
         schema = json.loads(text)
         envelope: EnvelopeName = schema[ATTRIBUTE]["envelope"]
+        check_layout(schema[ATTRIBUTE].get("layout"))
         origin: tuple[tuple[str, str], ...] = ()
         row = schema
         if envelope == "change":

@@ -26,6 +26,7 @@ from liberator.codec.envelope import (
     frame,
     keyless_move,
     wrong,
+    wrong_ordinal,
     wrong_width,
 )
 from liberator.codec.headers import SharedHeaders, own_headers
@@ -112,12 +113,12 @@ class AvroRows:
 
     def row(self, row: Row) -> tuple[tuple[int, ...], bytes, bytes | None]:
         """The columns that were not sent; the row, in which they are null; its framed key."""
+        if len(row) != len(self.fields):
+            raise wrong_width(self.schema, row)
         places = absent(row)
         if places:
             key = self.schema.key
             row = tuple([None if i in places and i not in key else value for i, value in enumerate(row)])
-        elif len(row) != len(self.fields):
-            raise wrong_width(self.schema, row)
         return places, *self._fast(row)
 
     def missing(self, places: tuple[int, ...]) -> bytes:
@@ -199,12 +200,7 @@ class ChangeWriter:
             raise ValueError
         return self._rows.column(i, value)
 
-    def _slow(
-        self,
-        event: ChangeEvent,
-        head: bytes,
-        records: Records,
-    ) -> None:
+    def _slow(self, event: ChangeEvent, head: bytes, records: Records) -> None:
         """Encode an event that is not a plain create, update or read of a whole row."""
         rows, before, after, key = self._rows, event.before, event.after, None
         missing_before: tuple[int, ...] = ()
@@ -222,8 +218,7 @@ class ChangeWriter:
             moved, other = b"\2" + values, rows.key_frame + values
         parts = (
             head,
-            number(event.ordinal),
-            number(event.table_ordinal),
+            *_ordinals(event),
             self._letters[event.operation.value],
             rows.missing(missing_after),
             rows.missing(missing_before),
@@ -238,3 +233,10 @@ class ChangeWriter:
         if key is not None and event.operation is Operation.DELETE:
             shared = self._headers(event.transaction, event.phase)
             add_tombstone(records, own_headers(event, (), other, rows.value_id) + shared)
+
+
+def _ordinals(event: ChangeEvent) -> tuple[bytes, bytes]:
+    try:
+        return number(event.ordinal), number(event.table_ordinal)
+    except (Misfit, TypeError):
+        raise wrong_ordinal(event.schema) from None

@@ -33,6 +33,10 @@ from liberator.event import ABSENT, ChangeEvent, Operation, Phase, Row, Transact
 from liberator.log import Headers
 from liberator.schema import TableSchema
 
+#: How envelopes and values are laid out in records; a schema says by which layout it was made. It is
+#: counted up when that changes in a way that readers must know of.
+LAYOUT = 1
+
 #: One record: topic, key, value, headers.
 Item = tuple[str, bytes | None, bytes | None, Headers]
 #: Where decoded events go.
@@ -95,6 +99,17 @@ def wrong_width(schema: TableSchema, row: Row) -> SchemaError:
     return SchemaError(f"table {table} has {len(schema.columns)} columns, a row of it {len(row)}")
 
 
+def wrong_ordinal(schema: TableSchema) -> SchemaError:
+    """The error for an event whose place in its transaction cannot be written."""
+    table = f"{schema.schema}.{schema.table}"
+    return SchemaError(f"table {table}: the place of an event in its transaction is no 64-bit number")
+
+
+def not_unicode(what: str) -> SchemaError:
+    """The error for a name or an id that holds a lone surrogate."""
+    return SchemaError(f"{what} is not Unicode (it holds a lone surrogate)")
+
+
 def keyless_move(schema: TableSchema) -> SchemaError:
     """The error for a key change in a table that has no key."""
     return SchemaError(
@@ -112,6 +127,15 @@ def absent(row: Row | None) -> tuple[int, ...]:
     if row is None:
         return ()
     return tuple(i for i, value in enumerate(row) if value is ABSENT)
+
+
+def check_layout(layout: object) -> None:
+    """Raise SchemaError for a layout that this version cannot read."""
+    if layout != LAYOUT:
+        raise SchemaError(
+            f"the schema is laid out by number {layout}, this version of liberator reads {LAYOUT}",
+            hint="the log was written by another version of liberator: use that one, or a newer one",
+        )
 
 
 def check_transaction(

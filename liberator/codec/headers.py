@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from liberator.codec import Producer
-from liberator.codec.envelope import OPERATIONS, PHASES, check_transaction
+from liberator.codec.envelope import OPERATIONS, PHASES, check_transaction, not_unicode
 from liberator.errors import DecodeError
 from liberator.event import ChangeEvent, Operation, Phase, Position, Transaction
 from liberator.log import Headers
@@ -58,9 +58,13 @@ class SharedHeaders:
         producer = self._producer
         check_transaction(transaction, producer.origin_fields, producer.name)
         epoch, major, _ = transaction.position
+        try:
+            identity = transaction.id.encode()
+        except UnicodeEncodeError:
+            raise not_unicode(f"the id of a transaction of source {producer.name}") from None
         out = [
             ("source", producer.name.encode()),
-            ("tx", transaction.id.encode()),
+            ("tx", identity),
             ("position", b"%d/%d" % (epoch, major)),
             ("ts_us", b"%d" % transaction.timestamp),
         ]

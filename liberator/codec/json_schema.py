@@ -11,6 +11,7 @@ import json
 from typing import Any
 
 from liberator.codec import EnvelopeName, Producer
+from liberator.codec.envelope import LAYOUT, check_layout
 from liberator.errors import SchemaError
 from liberator.schema import ESCAPABLE, Kind, LogicalType, TableSchema
 
@@ -81,7 +82,7 @@ def value_schema(
     table: TableSchema, topic: str, envelope: EnvelopeName, producer: Producer
 ) -> dict[str, Any]:
     """The schema of the records' values."""
-    about: dict[str, Any] = {"envelope": envelope, "table": table.to_json()}
+    about: dict[str, Any] = {"envelope": envelope, "layout": LAYOUT, "table": table.to_json()}
     head = {"$schema": _DRAFT, "title": f"{topic} value"}
     row = row_schema(table)
     if envelope == "entity":
@@ -136,6 +137,7 @@ def understand(text: str) -> tuple[EnvelopeName, TableSchema, tuple[tuple[str, s
     try:
         about = json.loads(text)[ATTRIBUTE]
         envelope = about["envelope"]
+        check_layout(about.get("layout"))
         if envelope not in ("change", "entity"):
             raise SchemaError(f"envelope {envelope} is unknown")
         origin = tuple((str(name), str(kind)) for name, kind in about.get("origin", ()))

@@ -274,7 +274,45 @@ def test_source_fields_that_cannot_stand_beside_the_others_are_refused(origin):
         encoded(transaction(1, create(ORDERS, id=1)), producer=Producer("s", "c", "1", origin))
 
 
+@pytest.mark.parametrize("codec", CODECS)
+def test_a_row_of_another_width_is_refused_where_columns_are_absent_too(codec):
+    (event,) = transaction(1, update(ORDERS, id=1))
+    with pytest.raises(SchemaError, match="has 3 columns, a row of it 2"):
+        encoded([replace(event, after=(1, ABSENT))], codec)
+
+
+def test_an_ordinal_that_no_record_can_hold_is_refused():
+    (event,) = transaction(1, create(ORDERS, id=1))
+    with pytest.raises(SchemaError, match="place of an event in its transaction"):
+        encoded([replace(event, ordinal=2**63)])
+
+
+@pytest.mark.parametrize("envelope", ["change", "entity"])
+@pytest.mark.parametrize("codec", CODECS)
+def test_names_and_ids_that_are_not_unicode_are_refused(codec, envelope):
+    (event,) = transaction(1, create(ORDERS, id=1))
+    lone = "\ud800"
+    with pytest.raises(SchemaError, match="Unicode"):
+        encoded([replace(event, transaction=replace(event.transaction, id=lone))], codec, envelope)
+    if envelope == "change":
+        with pytest.raises(SchemaError, match="Unicode"):
+            encoded([replace(event, schema=replace(ORDERS, table=lone))], codec, envelope)
+
+
 # Damage
+
+
+@pytest.mark.parametrize("envelope", ["change", "entity"])
+@pytest.mark.parametrize("codec", CODECS)
+def test_a_layout_of_another_version_is_told(codec, envelope, monkeypatch):
+    from liberator.codec import avro_schema, json_schema
+
+    for module in (avro_schema, json_schema):
+        monkeypatch.setattr(module, "LAYOUT", 2)
+    registry, records = encoded(transaction(1, create(ORDERS, id=1)), codec, envelope)
+    with pytest.raises(SchemaError, match="laid out by number 2") as caught:
+        RecordDecoder(registry).decode(records)
+    assert caught.value.hint
 
 
 def test_an_id_that_was_never_given_out_is_told():
