@@ -63,6 +63,12 @@ def expected_changes(output: str) -> list[Expected]:
     return out
 
 
+def expected_messages(output: str) -> list[tuple[str, str, bool]]:
+    """The logical messages that the expected output shows in format 2: prefix, content, in a transaction."""
+    found = [json.loads(line) for line in output.splitlines() if line.startswith(' {"action":"M"')]
+    return [(message["prefix"], message["content"], message["transactional"]) for message in found]
+
+
 def _changes(value: dict[str, Any]) -> list[Expected]:
     if "change" in value:  # format 1: a transaction
         return [

@@ -8,7 +8,7 @@ import pytest
 from liberator.event import Operation
 from tests.corpora import all_tables, corpus, psql
 from tests.pipeline import Inline
-from tests.wal2json import assert_is, expected_changes, script_parts, unfold
+from tests.wal2json import assert_is, expected_changes, expected_messages, script_parts, unfold
 
 #: Scripts whose tables exist before their slot does, and that ask for nothing but the changes.
 SCRIPTS = [
@@ -73,6 +73,25 @@ def test_a_script_gives_the_changes_that_its_expected_file_describes(name, datab
 def test_changes_that_cannot_be_identified_are_not_seen(name, database, tmp_path):
     events, expected = run(name, database, tmp_path)
     assert (events, expected) == ([], [])
+
+
+def test_logical_messages_come_as_the_expected_file_has_them(database, tmp_path):
+    folder = corpus("wal2json")
+    _, changes = script_parts((folder / "sql" / "message.sql").read_text())
+    with psycopg.connect(database) as conn:
+        conn.execute("create table quiet (id bigint primary key)")
+    source = {"type": "postgres-wal", "url": database, "tables": ["*"], "snapshot": "none"}
+    # The prefixes that the script asks for, less the one that it filters out.
+    with Inline(tmp_path, {"s": {**source, "messages": ["added1", "added3", "wal2json"]}}, {}) as flow:
+        flow.setup()
+        psql(database, changes)
+        flow.catch_up()
+        events = flow.events()
+    shown = expected_messages((folder / "expected" / "message.out").read_text())
+    assert len(shown) == 10
+    assert [
+        (prefix, content.decode(), within) for prefix, content, within in (e.after for e in events)
+    ] == shown
 
 
 def test_a_file_that_says_something_else_is_noticed(database, tmp_path):
