@@ -20,7 +20,11 @@ from liberator.registry.memory import MemoryRegistry
 from tests.codec_cases import PRODUCER, exact, histories
 
 CODECS = [AvroCodec, JsonCodec]
-slow = settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large], deadline=None)
+slow = settings(
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+    deadline=None,
+    max_examples=max(1, settings().max_examples // 2),  # each compiles some tables
+)
 
 
 def written(codec, events, envelope="change", registry=None, producer=PRODUCER):

@@ -19,7 +19,11 @@ from liberator.registry.memory import MemoryRegistry
 from liberator.schema import ESCAPABLE, Kind, LogicalType
 from tests.codec_cases import PRODUCER, float32, histories
 
-slow = settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large], deadline=None)
+slow = settings(
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+    deadline=None,
+    max_examples=max(1, settings().max_examples // 2),  # each compiles some tables
+)
 
 
 def without_logical_types(schema):
