@@ -18,7 +18,7 @@ from liberator.codec.avro_generate import Namespace
 from liberator.codec.avro_schema import column_branches, names, shared_part
 from liberator.codec.avro_tables import number, ordinals
 from liberator.codec.avro_value import Write, union, write_long, write_text
-from liberator.codec.entity import add_tombstone
+from liberator.codec.entity import add_headers, add_tombstone
 from liberator.codec.envelope import (
     Misfit,
     absent,
@@ -29,7 +29,7 @@ from liberator.codec.envelope import (
     wrong_ordinal,
     wrong_width,
 )
-from liberator.codec.headers import SharedHeaders, own_headers
+from liberator.codec.headers import SharedHeaders, own_headers, partial_row
 from liberator.errors import SchemaError
 from liberator.event import ABSENT, ChangeEvent, Operation, Phase, Row, Transaction
 from liberator.log import Records
@@ -230,6 +230,8 @@ class ChangeWriter:
         )
         records.values.append(b"".join(parts))
         records.keys.append(key)
+        if missing_after:
+            add_headers(records, (partial_row([rows.fields[i] for i in missing_after]),))
         if key is not None and event.operation is Operation.DELETE:
             shared = self._headers(event.transaction, event.phase)
             add_tombstone(records, own_headers(event, (), other, rows.value_id) + shared)

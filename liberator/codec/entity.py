@@ -71,9 +71,14 @@ class EntityWriter:
 
 def add_tombstone(records: Records, headers: Headers) -> None:
     """Append the tombstone of a delete whose record (envelope ``change``) was just appended."""
-    records.headers.extend([()] * (len(records.values) - len(records.headers)))
     records.keys.append(records.keys[-1])
     records.values.append(None)
+    add_headers(records, headers)
+
+
+def add_headers(records: Records, headers: Headers) -> None:
+    """Give the record that was just appended its headers; those before it that have none get theirs."""
+    records.headers.extend([()] * (len(records.values) - 1 - len(records.headers)))
     records.headers.append(headers)
 
 

@@ -15,7 +15,7 @@ from liberator.codec import Producer
 from liberator.codec.envelope import OPERATIONS, PHASES, check_transaction, not_unicode
 from liberator.errors import DecodeError
 from liberator.event import ChangeEvent, Operation, Phase, Position, Transaction
-from liberator.log import Headers
+from liberator.log import PARTIAL, Headers
 
 #: Every header, in the order they are written. All are text in UTF-8, numbers in decimal, but ``moved``.
 HEADERS: Mapping[str, str] = {
@@ -83,8 +83,14 @@ def own_headers(event: ChangeEvent, missing: Sequence[str], moved: bytes | None,
     if event.after is None:
         out = (*out, ("schema", b"%d" % schema_id))
     elif missing:
-        out = (*out, ("unavailable", _dumps(missing).encode()))
+        out = (*out, partial_row(missing))
     return out if moved is None else (*out, ("moved", moved))
+
+
+def partial_row(missing: Sequence[str]) -> tuple[str, bytes]:
+    """The header that tells which fields of ``after`` were not sent. A ``change`` has it too, beside the
+    list in its value, for the log's compaction does not look into values."""
+    return PARTIAL, _dumps(missing).encode()
 
 
 @dataclass(slots=True)

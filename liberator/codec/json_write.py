@@ -14,7 +14,7 @@ from typing import Any
 
 from liberator.codec import Producer
 from liberator.codec.avro_generate import Namespace, function
-from liberator.codec.entity import add_tombstone
+from liberator.codec.entity import add_headers, add_tombstone
 from liberator.codec.envelope import (
     Misfit,
     absent,
@@ -24,7 +24,7 @@ from liberator.codec.envelope import (
     wrong,
     wrong_width,
 )
-from liberator.codec.headers import SharedHeaders, own_headers
+from liberator.codec.headers import SharedHeaders, own_headers, partial_row
 from liberator.codec.json_value import BOUNDS, TEXTS, nullable
 from liberator.errors import SchemaError
 from liberator.event import ABSENT, ChangeEvent, Operation, Phase, Row, Transaction
@@ -328,6 +328,8 @@ class ChangeWriter:
         value = rows.document(text)
         records.values.append(value)
         records.keys.append(key)
+        if missing_after:
+            add_headers(records, (partial_row([rows.fields[i] for i in missing_after]),))
         if key is not None and event.operation is Operation.DELETE:
             other = None if event.moved is None else rows.framed_key(event.moved)
             headers = self._headers(event.transaction, event.phase)

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 
 Headers = tuple[tuple[str, bytes], ...]
 
+#: The header of a record that holds only a part of its row (a JSON array of the fields it lacks). Earlier
+#: records of its key are still needed: compaction keeps what the newest whole record does not supersede.
+PARTIAL = "unavailable"
+
 
 class Record(NamedTuple):
     """One record. ``value`` None is a tombstone, ``key`` None a record without identity;

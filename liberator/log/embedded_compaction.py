@@ -1,4 +1,4 @@
-"""Compaction of the embedded log: of topics that ask for it, the last record of each key is enough.
+"""Compaction of the embedded log: of topics that ask for it, the last whole record of each key is enough.
 
 A round has two passes, in steps of a few milliseconds. The first reads what was appended since the last
 round and notes the last offset of each key, in a temporary database that SQLite keeps small in memory
@@ -6,9 +6,9 @@ and else on the disk. The second goes through the log from its beginning and rew
 records that a later one supersedes, and without tombstones that have become old. A round that is cut
 short has removed only what was superseded, and the next one starts over.
 
-What is left alone: records without a key, whatever was appended in the last minute, and source
-transactions that go on. Whether a topic's last record says all about its key is for whoever configures
-compaction to know: an update without its unchanged columns does not.
+What is left alone: records without a key, whatever was appended in the last minute, source transactions
+that go on, and records that hold a part of their row (an update without its unchanged columns) together
+with the whole record before them.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import compress
 from typing import NamedTuple
 
 from liberator.errors import LogError
-from liberator.log import Records
+from liberator.log import PARTIAL, Headers, Records
 from liberator.log.embedded_read import SPAN, Scan, selected
 from liberator.log.embedded_rewrite import Replacement, Whole, counts, load, unpack
 from liberator.log.embedded_topics import Names, Predicate, Taken, Wanted
@@ -112,6 +113,10 @@ class Compaction:
         return max(topic.cleaned, (row[0] or 0) * SPAN)
 
 
+def _is_partial(headers: Headers) -> bool:
+    return any(name == PARTIAL for name, _ in headers)
+
+
 class _Topic(NamedTuple):
     """A topic's number, how many records it has, and how many of them were left when compaction had seen
     everything below the offset ``cleaned``."""
@@ -192,13 +197,15 @@ class _Round:
         self._latest.close()
 
     def _note(self, batches: list[tuple[Whole, Taken]]) -> None:
-        """Note the last offset of each key."""
+        """Note the last offset of each key at which its whole row stands, or its tombstone."""
         last: dict[tuple[int | None, bytes | None], int] = {}
         for whole, taken in batches:
             records = unpack(whole, taken.names, self._storage.path)
             if records is not None:
                 numbers = map(_numbers(whole, taken).get, records.topics)
-                last.update(zip(zip(numbers, records.keys, strict=True), records.offsets, strict=True))
+                whole_ones = (not _is_partial(headers) for headers in records.headers)
+                keyed = zip(zip(numbers, records.keys, strict=True), records.offsets, strict=True)
+                last.update(compress(keyed, whole_ones))
         noted = sorted(
             (number, key, offset)
             for (number, key), offset in last.items()
@@ -228,11 +235,12 @@ class _Round:
         find = self._latest.execute
         keep, seen = [], set()
         with self._temporary():
-            # backwards, for of the records of one key within a batch only the last one may stay
-            for topic, key, value, offset in zip(
+            # backwards, for of the records of one key within a batch none before the last whole one stays
+            for topic, key, value, headers, offset in zip(
                 reversed(records.topics),
                 reversed(records.keys),
                 reversed(records.values),
+                reversed(records.headers),
                 reversed(records.offsets),
                 strict=True,
             ):
@@ -242,7 +250,8 @@ class _Round:
                     if (number, key) in seen:
                         stays = False
                     else:
-                        seen.add((number, key))
+                        if not _is_partial(headers):
+                            seen.add((number, key))
                         last = find(_LAST, (number, key)).fetchone()
                         stays = (last is None or last[0] <= offset) and not (value is None and old)
                         self._tombstones += stays and value is None

@@ -196,6 +196,26 @@ class TestCompaction:
         assert log.end().offsets == {"": 60}
         counted(log)
 
+    def test_a_part_of_a_row_supersedes_nothing_and_goes_with_the_next_whole_one(self, log, clock):
+        partial = (("unavailable", b'["big"]'),)
+
+        def row(key, value, headers=()):
+            return Record("c", key, value, headers)
+
+        first = [row(b"a", b"whole"), row(b"b", b"whole"), row(b"a", b"part", partial), row(b"b", b"old")]
+        log.append("shop", Records.of(first), state(1))
+        log.append("shop", Records.of([row(b"a", b"part 2", partial), row(b"b", b"p", partial)]), state(2))
+        log.append("shop", Records.of([row(b"b", b"newest")]), state(3))
+        clock.now += 61
+        run(log)
+        assert [(key, value) for _, _, key, value in rows(log)] == [
+            (b"a", b"whole"),
+            (b"a", b"part"),
+            (b"a", b"part 2"),
+            (b"b", b"newest"),
+        ]
+        counted(log)
+
     def test_topics_and_records_that_are_not_to_be_compacted_stay(self, log, clock):
         batch = [record(n, "c", "same") for n in range(3)] + [record(n, "d", "same") for n in range(3)]
         keyless = [Record("c", None, b"v8"), Record("c", None, None), Record("c", b"", b"v9")]
