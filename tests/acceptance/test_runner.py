@@ -23,6 +23,8 @@ sys.path.insert(0, str(PLUGINS))
 
 import scripted  # noqa: E402
 
+sys.path.remove(str(PLUGINS))  # its connectors are for the processes here, not for the other tests
+
 PATIENCE = 60
 
 

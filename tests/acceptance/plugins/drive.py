@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import signal
 import sys
 
 from liberator.config import load
@@ -18,4 +19,5 @@ def tell(event):
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests may run under nohup, whose children ignore it
     sys.exit(run(load(sys.argv[1]), "--until-current" in sys.argv, tell))
