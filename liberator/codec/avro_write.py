@@ -32,7 +32,7 @@ from liberator.codec.envelope import (
 from liberator.codec.headers import SharedHeaders, own_headers, partial_row
 from liberator.errors import SchemaError
 from liberator.event import ABSENT, ChangeEvent, Operation, Phase, Row, Transaction
-from liberator.log import Records
+from liberator.log import Headers, Records
 from liberator.schema import TableSchema
 
 #: See :meth:`liberator.codec.runs.Writer.run`.
@@ -94,6 +94,7 @@ class AvroRows:
         self.key_frame, self.value_frame = frame(key_id), frame(value_id)
         self._write: list[Write] = [union(c.type, column_branches(c))[0] for c in schema.columns]
         self._missing: dict[tuple[int, ...], bytes] = {(): b"\0"}
+        self._partial: dict[tuple[int, ...], Headers] = {}
 
     @cached_property
     def _fast(self) -> Callable[[Row], tuple[bytes, bytes]]:
@@ -134,6 +135,15 @@ class AvroRows:
     def key(self, values: Row) -> bytes:
         """The values of the key columns, in key order."""
         return b"".join(map(self.column, self.schema.key, values))
+
+    def partial(self, places: tuple[int, ...]) -> Headers:
+        """The headers of a record whose row lacks some columns."""
+        known = self._partial.get(places)
+        if known is None:
+            known = (partial_row([self.fields[i] for i in places]),)
+            if len(self._partial) < REMEMBERED:
+                self._partial[places] = known
+        return known
 
     def framed(self, row: Row) -> tuple[tuple[int, ...], bytes, bytes | None]:
         """The columns that were not sent; the row as a record's value; its framed key."""
@@ -231,7 +241,7 @@ class ChangeWriter:
         records.values.append(b"".join(parts))
         records.keys.append(key)
         if missing_after:
-            add_headers(records, (partial_row([rows.fields[i] for i in missing_after]),))
+            add_headers(records, rows.partial(missing_after))
         if key is not None and event.operation is Operation.DELETE:
             shared = self._headers(event.transaction, event.phase)
             add_tombstone(records, own_headers(event, (), other, rows.value_id) + shared)

@@ -28,11 +28,13 @@ from liberator.codec.headers import SharedHeaders, own_headers, partial_row
 from liberator.codec.json_value import BOUNDS, TEXTS, nullable
 from liberator.errors import SchemaError
 from liberator.event import ABSENT, ChangeEvent, Operation, Phase, Row, Transaction
-from liberator.log import Records
+from liberator.log import Headers, Records
 from liberator.schema import Column, Kind, TableSchema
 
 dumps = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 
+#: How many different sets of absent columns are remembered per table version.
+REMEMBERED = 1000
 #: Names bound in every generated function.
 _ALL: Namespace = {
     "join": "".join,
@@ -166,6 +168,7 @@ class JsonRows:
         self.value_id = value_id
         self.key_frame, self.value_frame = frame(key_id), frame(value_id)
         self._write = [nullable(column.type)[0] for column in schema.columns]
+        self._partial: dict[tuple[int, ...], Headers] = {}
         self._fast = _compile_row(schema, self.column, self.key_frame)
 
     def column(self, i: int, value: Any) -> str:
@@ -198,6 +201,15 @@ class JsonRows:
     def missing(self, places: tuple[int, ...]) -> str:
         """The names of some columns."""
         return dumps([self.fields[i] for i in places])
+
+    def partial(self, places: tuple[int, ...]) -> Headers:
+        """The headers of a record whose row lacks some columns."""
+        known = self._partial.get(places)
+        if known is None:
+            known = (partial_row([self.fields[i] for i in places]),)
+            if len(self._partial) < REMEMBERED:
+                self._partial[places] = known
+        return known
 
     def framed(self, row: Row) -> tuple[tuple[int, ...], bytes, bytes | None]:
         """The columns that were not sent; the row as a record's value; its framed key."""
@@ -329,7 +341,7 @@ class ChangeWriter:
         records.values.append(value)
         records.keys.append(key)
         if missing_after:
-            add_headers(records, (partial_row([rows.fields[i] for i in missing_after]),))
+            add_headers(records, rows.partial(missing_after))
         if key is not None and event.operation is Operation.DELETE:
             other = None if event.moved is None else rows.framed_key(event.moved)
             headers = self._headers(event.transaction, event.phase)
