@@ -1,8 +1,8 @@
 """Who is measured: liberator itself, the raw limit, and mq-bridge, behind one face.
 
-A contender is started on a database and knows how many rows it has durably taken (``taken``), as far as
-an outsider can see it without slowing it down. ``pause`` and ``go`` stop its processes and let them on: the
-load is written while everybody stands still, so that no contender's start counts.
+A contender prepares its slot, so that the load can be written before it comes; then it is started, and
+knows how many rows it has durably taken (``taken``), as far as an outsider can see it without slowing it
+down. What is measured begins with its first rows: no contender's start counts.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import contextlib
 import os
 import select
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -22,7 +21,6 @@ from typing import Any, Protocol
 import psutil
 import yaml
 
-from bench.gauge import Gauge
 from bench.server import BenchServer
 from liberator import config
 from liberator.errors import LiberatorError
@@ -36,8 +34,16 @@ class Contender(Protocol):
 
     name: str
 
+    def prepare(self, database: str) -> None:
+        """Make the slot, so that what is written from now on can be streamed later."""
+        ...
+
     def start(self, database: str, rows: int) -> None:
-        """Begin, and return when it streams; ``rows`` is how many it will have to take."""
+        """Begin; ``rows`` is how many it will have to take."""
+        ...
+
+    def streams(self) -> bool:
+        """Whether it is connected and waits for changes."""
         ...
 
     def taken(self) -> int:
@@ -51,20 +57,6 @@ class Contender(Protocol):
     def stop(self) -> None:
         """End, and leave nothing behind."""
         ...
-
-
-def pause(contender: Contender) -> None:
-    """Let it stand still."""
-    for pid in contender.pids():
-        os.kill(pid, signal.SIGSTOP)
-
-
-def go(contender: Contender) -> Gauge:
-    """Let it on, and measure it from now."""
-    gauge = Gauge(contender.pids())
-    for pid in contender.pids():
-        os.kill(pid, signal.SIGCONT)
-    return gauge
 
 
 def wait(what: Callable[[], Any], pause_seconds: float = 0.02) -> Any:
@@ -97,15 +89,18 @@ class Liberator:
         self._log: Log | None = None
         self.path = directory / "bench.yaml"
 
-    def start(self, database: str, rows: int) -> None:
-        """Start it and wait until it streams."""
-        self.launch(database)
-        wait(lambda: self._status("source:bench").get("phase") == "streaming")
+    def prepare(self, database: str) -> None:
+        """``liberator setup``: slot and publication."""
+        self._configure(database)
+        if self._run("setup").wait():
+            raise RuntimeError((self._directory / "output.txt").read_text()[-2000:])
 
-    def launch(self, database: str | None, *arguments: str) -> None:
-        """Start it and do not wait; without a database it only applies what the log holds."""
-        if not self._keep:
-            shutil.rmtree(self._directory, ignore_errors=True)
+    def start(self, database: str | None, rows: int = 0) -> None:
+        """``liberator run``; without a database it only applies what the log holds."""
+        self._configure(database)
+        self._process = self._run("run", "--no-check")
+
+    def _configure(self, database: str | None) -> None:
         self._directory.mkdir(exist_ok=True)
         source = {"type": "postgres-wal", "tables": ["public.orders"], "snapshot": "none", **self._source}
         sources = {"bench": {**source, "url": self._server.url(database)}} if database else {}
@@ -115,7 +110,10 @@ class Liberator:
             "sinks": self._sinks,
         }
         self.path.write_text(yaml.safe_dump(settings))
-        self._process = self._run("run", *arguments)
+
+    def streams(self) -> bool:
+        """As its source says of itself."""
+        return self._status("source:bench").get("phase") == "streaming"
 
     def _run(self, *arguments: str) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "liberator", *arguments, "--config", str(self.path)]
@@ -169,9 +167,22 @@ class Liberator:
 class Child:
     """A contender that is one process of ours and says on its standard output how far it is."""
 
-    def __init__(self) -> None:
+    slot: str
+
+    def __init__(self, server: BenchServer) -> None:
+        self._server = server
         self._process: subprocess.Popen[bytes] | None = None
         self._said = b""
+
+    def prepare(self, database: str) -> None:
+        """Make its slot."""
+        with self._server.connect(database) as conn:
+            conn.execute("select pg_create_logical_replication_slot(%s, 'pgoutput')", [self.slot])
+
+    def streams(self) -> bool:
+        """Whether its slot is read."""
+        with self._server.connect("postgres") as conn:
+            return bool(conn.execute("select 1 from pg_replication_slots where active").fetchone())
 
     def _start(self, *arguments: str) -> None:
         self._said = b""
@@ -179,7 +190,6 @@ class Child:
             [sys.executable, "-m", *arguments],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         )  # fmt: skip
-        wait(lambda: self.says(b"ready"))
 
     def says(self, word: bytes) -> bool:
         """Whether it has said ``word``."""
@@ -212,48 +222,46 @@ class Child:
 class Limit(Child):
     """The raw limit: everything received, nothing decoded. ``times`` is a file for the times of commits."""
 
-    name = "raw limit"
+    name, slot = "raw limit", "bench_limit"
 
     def __init__(self, server: BenchServer, times: Path | None = None):
-        super().__init__()
-        self._server, self._times, self._rows = server, times, 0
+        super().__init__(server)
+        self._times, self._rows = times, 0
 
     def start(self, database: str, rows: int, what: str = "stream") -> None:
-        """Start it and wait until it streams, or stands ready to ``copy``."""
+        """Start it, to ``stream`` at once or to stand ready to ``copy``."""
         self._rows = rows
         more = [str(self._times)] if self._times else []
         self._start("bench.limit", self._server.url(database), str(rows), what, *more)
 
     def copy(self) -> None:
         """Let it read the table."""
+        wait(lambda: self.says(b"ready"))
         assert self._process is not None and self._process.stdin is not None
         self._process.stdin.write(b"go\n")
         self._process.stdin.flush()
 
     def taken(self) -> int:
-        """Nothing, then all."""
-        return self._rows if self.says(b"done") else 0
+        """Nothing, then one, then all."""
+        return self._rows if self.says(b"done") else int(self.says(b"first"))
 
 
 class Peer(Child):
     """mq-bridge: ``postgres_cdc`` into a file."""
 
-    name = "mq-bridge"
+    name, slot = "mq-bridge", "bench_peer"
 
     def __init__(self, server: BenchServer, directory: Path):
-        super().__init__()
-        self._server, self._directory = server, directory
+        super().__init__(server)
+        self._directory = directory
         self.file = directory / "peer.jsonl"
 
     def start(self, database: str, rows: int, snapshot: bool = False) -> None:
-        """Start it and wait until its slot streams."""
+        """Start it."""
         self._directory.mkdir(exist_ok=True)
         self.file.unlink(missing_ok=True)
         url = self._server.url(database).replace("postgresql://", "postgres://")
         self._start("bench.peer", url, str(self.file), *(["snapshot"] if snapshot else []))
-        if not snapshot:
-            with self._server.connect(database) as conn:
-                wait(lambda: conn.execute("select 1 from pg_replication_slots where active").fetchone())
 
     def taken(self) -> int:
         """The highest id in the last lines of its file: orders come in the order of their ids."""

@@ -1,9 +1,9 @@
 """The raw limit of reading: take everything that the server sends, decode nothing.
 
-A process of its own, ``python -m bench.limit URL ROWS stream|copy [FILE]``. ``stream`` says ``ready`` once
-its slot streams, and ``done`` once it has seen so many inserts; with FILE it notes for every commit when it
-was committed and when it arrived. ``copy`` says ``ready``, waits for a line, and reads the whole table. Both
-stay until they are told to end, so that they can be measured.
+A process of its own, ``python -m bench.limit URL ROWS stream|copy [FILE]``. ``stream`` reads the slot
+``bench_limit``; it says ``first`` when it has seen an insert, and ``done`` when it has seen so many; with
+FILE it notes for every commit when it was committed and when it arrived. ``copy`` says ``ready``, waits for a
+line, and reads the whole table. Both stay until they are told to end, so that they can be measured.
 """
 
 from __future__ import annotations
@@ -35,11 +35,9 @@ def main() -> None:
 def stream(url: str, rows: int, timed: bool) -> list[tuple[int, int]]:
     """Receive so many inserts; when commits were made and arrived, in microseconds, if asked for."""
     conn = pq.PGconn.connect(f"{url}?replication=database".encode())
-    _run(conn, b"CREATE_REPLICATION_SLOT bench_limit TEMPORARY LOGICAL pgoutput")
     _run(
         conn, b"START_REPLICATION SLOT bench_limit LOGICAL 0/0 (proto_version '1', publication_names 'bench')"
     )
-    print("ready", flush=True)
     return _drain(conn, rows, timed)
 
 
@@ -49,6 +47,8 @@ def copy(url: str) -> list[tuple[int, int]]:
         print("ready", flush=True)
         sys.stdin.readline()
         with cursor.copy("copy orders to stdout") as data:
+            next(iter(data))
+            print("first", flush=True)
             for _ in data:
                 pass
     return []
@@ -73,6 +73,8 @@ def _drain(conn: pq.PGconn, rows: int, timed: bool) -> list[tuple[int, int]]:
         elif size > 25:  # 25 bytes stand before a message of pgoutput; a keepalive is shorter
             kind = data[25]
             if kind == insert:
+                if not seen:
+                    print("first", flush=True)
                 seen += 1
             elif timed and kind == commit:
                 (committed,) = struct.unpack_from("!q", data, 25 + 18)

@@ -1,7 +1,7 @@
 """mq-bridge as a process of its own: ``python -m bench.peer URL FILE [snapshot]``.
 
 Its ``postgres_cdc`` source writes JSON to a file, at least once, without a schema; batches as large as
-suits it. It says ``ready`` when its route runs, and stops on SIGTERM.
+suits it. It stops on SIGTERM.
 """
 
 from __future__ import annotations
@@ -20,8 +20,6 @@ def main() -> None:
     source: dict[str, Any] = {"url": url, "publication": "bench", "slot_name": "bench_peer"}
     if rest:
         source["consume"] = "snapshot"
-    else:
-        source["temporary_slot"] = True
     route = mq_bridge.Route.from_config(
         {
             "input": {"postgres_cdc": source},
@@ -34,7 +32,6 @@ def main() -> None:
     told = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: told.set())
     route.start()
-    print("ready", flush=True)
     while not told.wait(0.1):
         pass
     route.stop()

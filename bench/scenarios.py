@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psycopg
 
-from bench.contenders import Contender, Liberator, Limit, Peer, go, id_in, pause, wait
+from bench.contenders import Contender, Liberator, Limit, Peer, id_in, wait
 from bench.gauge import Gauge, Reading
 from bench.server import BenchServer
 from connectors.sql.statements import load
@@ -29,7 +29,7 @@ class Bench:
         self.server, self.directory, self.scale, self.rounds = server, directory, scale, rounds
 
     def stream(self, rows: int, per_transaction: int) -> Iterator[tuple[str, Reading]]:
-        """A backlog of ``rows`` in transactions of some size, from the moment that a contender may go."""
+        """A backlog of ``rows`` in transactions of some size, from a contender's first rows to its last."""
         rows = int(rows * self.scale)
         for _ in range(self.rounds):
             for contender in (
@@ -41,40 +41,30 @@ class Bench:
 
     def _drain(self, contender: Contender, rows: int, per_transaction: int) -> Reading:
         self.server.create("source")
-        try:
-            contender.start("source", rows)
-            pause(contender)
-            self.server.write("source", 1, rows, per_transaction)
-            gauge = go(contender)
-            wait(lambda: contender.taken() >= rows)
-            return gauge.read(rows)
-        finally:
-            contender.stop()
+        contender.prepare("source")
+        self.server.write("source", 1, rows, per_transaction)
+        return self._measure(contender, rows, lambda: contender.start("source", rows))
 
     def snapshot(self, rows: int) -> Iterator[tuple[str, Reading]]:
-        """A table of ``rows``, from a contender's first row to its last."""
+        """A table of ``rows``, from a contender's first rows to its last."""
         rows = int(rows * self.scale)
         self.server.create("source")
         self.server.write("source", 1, rows, 10_000)
         for _ in range(self.rounds):
             limit = Limit(self.server)
-            yield limit.name, self._read_table(limit, rows, lambda c=limit: self._copy(c, rows))
+            limit.start("source", rows, "copy")
+            yield limit.name, self._measure(limit, rows, limit.copy)
             peer = Peer(self.server, self.directory / "peer")
-            yield peer.name, self._read_table(peer, rows, lambda c=peer: c.start("source", rows, True))
+            yield peer.name, self._measure(peer, rows, lambda c=peer: c.start("source", rows, True))
             ours = Liberator(self.server, self.directory / "log", source={"snapshot": "initial"})
-            yield ours.name, self._read_table(ours, rows, lambda c=ours: c.launch("source"))
+            yield ours.name, self._measure(ours, rows, lambda c=ours: c.start("source"))
 
-    def _copy(self, limit: Limit, rows: int) -> None:
-        limit.start("source", rows, "copy")
-        limit.copy()
-
-    def _read_table(self, contender: Contender, rows: int, begin: Callable[[], None]) -> Reading:
+    def _measure(self, contender: Contender, rows: int, begin: Callable[[], None]) -> Reading:
+        """From the first rows that a contender has taken to the last."""
         try:
             begin()
-            gauge, before = Gauge(contender.pids()), 0
-            if not isinstance(contender, Limit):
-                before = wait(contender.taken, 0.002)
-                gauge = Gauge(contender.pids())
+            before = wait(contender.taken, 0.002)
+            gauge = Gauge(contender.pids())
             wait(lambda: contender.taken() >= rows, 0.005)
             return gauge.read(rows - before)
         finally:
@@ -111,7 +101,7 @@ class Bench:
         self.server.create("target", tables=False)
         sinks = {"target": {"type": "postgres", "url": self.server.url("target"), "topics": ["*"]}}
         ours = Liberator(self.server, self.directory / "filled", sinks=sinks, keep=True)
-        ours.launch(None)
+        ours.start(None)
         try:
             with self.server.connect("target") as conn:
                 before = wait(lambda: highest(conn), 0.005)
@@ -134,7 +124,9 @@ class Bench:
     def _raw_latency(self, rows: int, times: Path) -> Latencies:
         limit = Limit(self.server, times)
         self.server.create("source")
+        limit.prepare("source")
         limit.start("source", rows)
+        wait(limit.streams)
         try:
             pace(self.server, rows)
             wait(lambda: limit.says(b"written"))
@@ -146,7 +138,9 @@ class Bench:
     def _peer_latency(self, rows: int) -> Latencies:
         self.server.create("source")
         peer = Peer(self.server, self.directory / "peer")
+        peer.prepare("source")
         peer.start("source", rows)
+        wait(peer.streams)
         seen: dict[int, int] = {}
         try:
             watcher = threading.Thread(target=watch, args=(peer, rows, seen), daemon=True)
@@ -163,7 +157,8 @@ class Bench:
         self.server.create("target", tables=False)
         sinks = {"target": {"type": "postgres", "url": self.server.url("target"), "topics": ["*"]}}
         ours = Liberator(self.server, self.directory / "log", sinks=sinks)
-        ours.start("source", rows)
+        ours.start("source")
+        wait(ours.streams)
         try:
             pace(self.server, rows)
             with self.server.connect("target") as conn:

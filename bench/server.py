@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
+import time
 from typing import Any
 
 import psycopg
@@ -39,12 +41,30 @@ class BenchServer(PostgresServer):
     def create(self, database: str, tables: bool = True) -> None:
         """A fresh database, with the workload's table and procedures, published as ``bench``."""
         with self.connect("postgres") as admin:
+            self._drop_slots(admin, database)
             admin.execute(f"drop database if exists {database} with (force)".encode())
             admin.execute(f"create database {database}".encode())
         if tables:
             with self.connect(database) as conn:
                 conn.execute(load("bench", "workload.sql")["schema"].encode())
                 conn.execute("create publication bench for table orders")
+
+    def _drop_slots(self, admin: psycopg.Connection[Any], database: str) -> None:
+        """What a contender left behind, or what the server has not noticed yet that it is gone."""
+        for _ in range(1000):
+            slots = admin.execute(
+                "select slot_name, active_pid from pg_replication_slots where database = %s", [database]
+            ).fetchall()
+            if not slots:
+                return
+            for name, pid in slots:
+                with contextlib.suppress(psycopg.errors.ObjectInUse, psycopg.errors.UndefinedObject):
+                    if pid is not None:
+                        admin.execute("select pg_terminate_backend(%s)", [pid])
+                    else:
+                        admin.execute("select pg_drop_replication_slot(%s)", [name])
+            time.sleep(0.01)
+        raise TimeoutError(f"slots of {database} are still in use")
 
     def write(self, database: str, first: int, last: int, per_transaction: int) -> None:
         """Commit the orders ``first`` to ``last``."""
