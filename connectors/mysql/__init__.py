@@ -1,0 +1,1 @@
+"""MySQL and MariaDB: reading their binary log, writing their tables."""
