@@ -27,12 +27,13 @@ DEBIAN_15 = Path("/usr/lib/postgresql/15/bin")
 class GivenServer:
     """A server that somebody else runs; the part of PostgresServer that most tests need."""
 
-    def __init__(self, url: str):
-        self._url = url
+    def __init__(self, url: str, default: str = "postgres"):
+        self._url, self._default = url, default
 
-    def url(self, database: str = "postgres") -> str:
+    def url(self, database: str | None = None) -> str:
         """The given URL, pointing at ``database``."""
-        return urlunsplit(urlsplit(self._url)._replace(path=f"/{database}"))
+        path = self._default if database is None else database
+        return urlunsplit(urlsplit(self._url)._replace(path=f"/{path}"))
 
 
 @pytest.fixture(scope="session")

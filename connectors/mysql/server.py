@@ -129,9 +129,15 @@ class MySqlFamilyServer(OwnServer):
         """The path of the Unix socket."""
         return self.directory / "socket"
 
+    def stop(self) -> None:
+        """Stop; delete the directory unless ``keep``, and then there is nothing to end in good order."""
+        if not self.keep:
+            self.kill()
+        super().stop()
+
     def _command(self) -> list[str]:
         options = {**self.options, "port": str(self.port), "socket": str(self.socket)}
-        return [str(self.binary), *self._where(), *_arguments(options)]
+        return [str(self.binary), *self._where(), *arguments(options)]
 
     def _where(self) -> list[str]:
         return ["--no-defaults", f"--datadir={self.data}", f"--pid-file={self.directory / 'pid'}"]
@@ -200,7 +206,7 @@ class MySqlServer(MySqlFamilyServer):
     }
 
     def _make_data(self) -> None:
-        options = _arguments({"innodb_use_native_aio": None, "log_bin": None})
+        options = arguments({"innodb_use_native_aio": None, "log_bin": None})
         self._run(self.binary, *self._where(), "--initialize-insecure", *options)
         (self.data / "auto.cnf").unlink(missing_ok=True)  # the server's identity, which each makes anew
         for redo in (self.data / "#innodb_redo").glob("*_tmp"):
@@ -233,7 +239,7 @@ class MariaDbServer(MySqlFamilyServer):
             raise SourceError(f"no mariadb-install-db beside {self.binary} and none in PATH")
         self._run(
             Path(program), "--no-defaults", f"--datadir={self.data}", "--skip-test-db",
-            "--auth-root-authentication-method=normal", *_arguments({"innodb_use_native_aio": None}),
+            "--auth-root-authentication-method=normal", *arguments({"innodb_use_native_aio": None}),
         )  # fmt: skip
 
 
@@ -245,7 +251,8 @@ def free_port() -> int:
     raise SourceError(f"no free port between {PORTS.start} and {PORTS.stop}")
 
 
-def _arguments(options: Mapping[str, str | None]) -> list[str]:
+def arguments(options: Mapping[str, str | None]) -> list[str]:
+    """The options as a command line has them."""
     named = [(name.replace("_", "-"), value) for name, value in options.items()]
     return [f"--skip-{name}" if value is None else f"--{name}={value}" for name, value in named]
 
