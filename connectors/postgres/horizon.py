@@ -1,0 +1,196 @@
+"""What is settled at a Postgres database.
+
+1. *A column of type xid8* that holds the writer's transaction id. All transactions below ``xmin`` of a
+   snapshot have ended, so rows below it are settled, in that statement and in every later one. Only
+   transactions that have written something hold it back, though in any database of the server.
+2. *Ids*: a writer takes the table's lock (``row exclusive``) before it evaluates ``nextval``. So once those
+   who held such a lock after the greatest id was looked up have ended, no smaller id is still to come; this
+   is how ``create index concurrently`` waits for writers. Prepared transactions hold their locks too.
+   For a query whose tables are not known, every open transaction is waited for.
+3. *Times*: ``now()`` is the time at which a transaction began, so every open one is waited for, whether it
+   has written yet or not, prepared ones included. Its number is listed a moment after its ``now()``: hence
+   a margin.
+
+``pg_locks`` shows all of this to everybody. Who they are needs ``pg_stat_activity``, of which an account
+without ``pg_read_all_stats`` sees process, user and database; that is enough.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from connectors.sql.horizon import Bound, Holder, Horizon, Horizons, Probe, ProbeTaker, Subject, Waiting
+from connectors.sql.statements import load
+from liberator.errors import SourceError
+from liberator.preflight import Finding
+
+if TYPE_CHECKING:
+    from connectors.postgres.reader import PostgresReader
+
+SQL = load("connectors.postgres", "horizon.sql")
+#: Between the moment that ``now()`` gives and the one at which ``pg_locks`` lists the transaction lie some
+#: instructions of one process, which the system may suspend between them.
+MARGIN = 500_000
+
+
+class PostgresHorizons(Horizons):
+    """Asked over the connection of ``reader``."""
+
+    def __init__(self, reader: PostgresReader):
+        self._reader = reader
+
+    def incrementing(self, subject: Subject) -> Horizon:
+        """Waits for those who hold a writer's lock on the subject's tables. Raises SourceError for a
+        sequence that hands out ids in advance."""
+        self._refuse_replica(subject)
+        self._refuse_cached(subject)
+        return Waited(Taker(self._reader, subject, times=False), self._reader, self._lockers(subject))
+
+    def timestamp(self, subject: Subject) -> Horizon:
+        """Waits for every transaction."""
+        self._refuse_replica(subject)
+        return Waited(Taker(self._reader, subject, times=True), self._reader, SQL["everybody"])
+
+    def delayed(self, subject: Subject, times: bool) -> ProbeTaker:
+        """Without a look at anybody."""
+        return Taker(self._reader, subject, times)
+
+    def commit(self, subject: Subject) -> Horizon | None:
+        """For columns of type xid8."""
+        if subject.column.native != "xid8":
+            return None
+        return Xmin(self._reader, subject)
+
+    def holders(self) -> list[Holder]:
+        """Everybody with an open transaction, oldest first."""
+        return sorted(active(self._reader, SQL["everybody"]).values(), key=lambda h: -h.age)
+
+    def check(self) -> list[Finding]:
+        """That ages can be seen is nice to have."""
+        (found,) = self._reader.fetch(SQL["sees_all"])
+        if found[0]:
+            return [Finding("ok", "horizon", "open transactions can be seen, with their ages")]
+        return [
+            Finding(
+                "warning",
+                "horizon",
+                "who holds the horizon back is shown without its age",
+                f"grant pg_read_all_stats to {self._reader.quote(found[1])}",
+            )
+        ]
+
+    def _lockers(self, subject: Subject) -> str:
+        if not subject.relations:
+            return SQL["everybody"]
+        names = ", ".join(
+            f"({self._reader.text(schema)}, {self._reader.text(table)})"
+            for schema, table in subject.relations
+        )
+        return SQL["lockers"].replace("$relations", names)
+
+    def _refuse_replica(self, subject: Subject) -> None:
+        if self._reader.replica:
+            raise SourceError(
+                f"{subject.source}: a standby does not show who is writing at its primary",
+                hint="read from the primary; or add a commit column (`liberator setup --add-commit-column`), "
+                "which works on a standby; or choose `horizon: delay(30s)`, which may lose rows",
+            )
+
+    def _refuse_cached(self, subject: Subject) -> None:
+        for schema, table in subject.relations:
+            statement = SQL["cached"].replace("$table", self._reader.text(self._reader.quote(schema, table)))
+            statement = statement.replace("$column", self._reader.text(subject.column.name))
+            for sequence, size in self._reader.fetch(statement):
+                raise SourceError(
+                    f"{schema}.{table}: sequence {sequence} hands out {size} ids at once, to be used at any "
+                    "time later",
+                    hint=f"`alter sequence {sequence} cache 1`, or add a commit column "
+                    "(`liberator setup --add-commit-column`)",
+                )
+
+
+class Xmin(Horizon):
+    """Rows of transactions below the oldest one that is still running."""
+
+    def __init__(self, reader: PostgresReader, subject: Subject):
+        self._reader = reader
+        self._column = reader.quote(subject.column.name)
+        self._mark: tuple[int, int] | None = None  # a time, and the transaction id that was next then
+        self._covered = 0
+
+    def look(self) -> Bound:
+        """By the snapshot of one statement."""
+        (found,) = self._reader.fetch(SQL["snapshot"])
+        xmin, xmax, now = int(found[0]), int(found[1]), int(found[2])
+        if self._mark is not None and xmin >= self._mark[1]:
+            self._covered, self._mark = self._mark[0], None
+        if xmin == xmax:
+            self._covered = max(self._covered, now)
+        elif self._mark is None:
+            self._mark = (now, xmax)
+        return Bound(f"{self._column} < '{xmin}'::xid8", self._covered)
+
+
+class Taker(ProbeTaker):
+    """The clock, and for ids the greatest one."""
+
+    def __init__(self, reader: PostgresReader, subject: Subject, times: bool):
+        self._reader = reader
+        self._subject = subject
+        self._times = times
+        self._column = reader.quote(subject.column.name)
+
+    def probe(self) -> Probe:
+        """For ids the clock is read first: what was committed by then has an id below the greatest."""
+        now = self._reader.now()
+        if self._times:
+            return Probe(now, None, {})
+        (found,) = self._reader.fetch(f"select max({self._column})::text from {self._subject.source}")
+        column = self._subject.column
+        upper = None if found[0] is None else f"{self._reader.text(found[0])}::{column.native}"
+        return Probe(now, upper, {})
+
+    def bound(self, probe: Probe) -> Bound:
+        """Ids up to the greatest; times before the probe's, as the column rounds them."""
+        if not self._times:
+            return Bound(None if probe.upper is None else f"{self._column} <= {probe.upper}", probe.time)
+        subject = self._subject
+        upper = self._reader.instant(probe.time - MARGIN, subject.column, subject.zone)
+        return Bound(f"{self._column} < {upper}", probe.time - MARGIN - coarseness(subject.column.native))
+
+
+class Waited(Horizon):
+    """What ``taker`` found is settled once those that ``statement`` listed then have ended."""
+
+    def __init__(self, taker: Taker, reader: PostgresReader, statement: str):
+        self._taker = taker
+        self._reader = reader
+        self._statement = statement
+        self._waiting = Waiting()
+
+    def look(self) -> Bound:
+        """Takes a probe, and sees which of the earlier ones are settled."""
+        probe = self._taker.probe()
+        now = active(self._reader, self._statement)
+        self._waiting.add(Probe(probe.time, probe.upper, now))
+        self._waiting.update(now)
+        settled = self._waiting.settled
+        return Bound(None, 0) if settled is None else self._taker.bound(settled)
+
+
+def active(reader: PostgresReader, statement: str) -> Mapping[str, Holder]:
+    """Those whom a statement of ``horizon.sql`` lists, by the number of their transaction."""
+    return {
+        id_: Holder(id_, pid, user or "", application or "", float(age or 0), anybody=prepared)
+        for id_, prepared, pid, user, application, age in reader.fetch(statement)
+    }
+
+
+def coarseness(native: str) -> int:
+    """The distance of a column's values, in microseconds: twice what it may round a time by."""
+    _, opened, rest = native.partition("(")
+    digits = rest.partition(")")[0]
+    if native == "date":
+        return 86_400_000_000
+    return int(10 ** (6 - int(digits))) if opened and digits.isdigit() else 1

@@ -1,0 +1,186 @@
+"""What is settled at a database, so that a cursor may pass it.
+
+A row's id or time is given when its statement runs; it can be seen only once its transaction commits. A
+reader that follows ids or times therefore meets a later row before an earlier one, and loses the earlier.
+The way out: look who is writing, wait until all of them have ended, and only then read up to where things
+stood when we looked. In words: a :class:`Probe` is the clock's time, the greatest id, and those who were
+active, taken in that order; whoever is going to commit an id or a time at or below these was active then,
+and once nobody of them is, all is settled. Probes are taken at every poll and wait side by side, so
+that one long transaction holds back what came after its beginning, not what came before.
+
+How active ones are found is each database's own: :mod:`connectors.postgres.horizon` (where a column of type
+xid8 makes all of this simpler), :mod:`connectors.mysql.horizon`, :mod:`connectors.sqlite.horizon`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from liberator.preflight import Finding
+from liberator.schema import Column
+
+#: More waiting probes than this are thinned out: every other one goes, the oldest and the newest stay.
+_MOST = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Somebody who holds the horizon back. ``id`` names one transaction, or statement, for ever; ``age`` in
+    seconds. ``anybody``: a prepared transaction, which had another id before it was prepared and may be any
+    of those who were active. Never a query's text: it holds values."""
+
+    id: str
+    pid: int | None = None
+    user: str = ""
+    application: str = ""
+    age: float = 0.0
+    anybody: bool = False
+
+    def __str__(self) -> str:
+        who = [f"pid {self.pid}" if self.pid else self.id, self.user, self.application, f"{self.age:.0f} s"]
+        return ", ".join(part for part in who if part)
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """How things stood: ``time`` by the database's clock in microseconds since 1970 UTC, ``upper`` the
+    greatest cursor value as a literal (None: the time is all that is needed), and who was ``active``."""
+
+    time: int
+    upper: str | None
+    active: Mapping[str, Holder]
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """What may be read now: rows for which ``condition`` holds (None: there are none yet; ``true``: all).
+    Once they are read, everything that was committed at ``covered`` (microseconds) is."""
+
+    condition: str | None
+    covered: int
+
+
+class Horizon(ABC):
+    """What is settled for one table and one cursor column."""
+
+    @abstractmethod
+    def look(self) -> Bound:
+        """What may be read now. Asks the database."""
+
+    @property
+    def loss_possible(self) -> str | None:
+        """Why rows may be lost, None where they cannot be."""
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What a horizon is asked for. ``relations`` are the schema and name of the tables that are written,
+    empty where they are not known; ``source`` is what stands behind ``from``; ``zone`` the time zone in which
+    a column without one is written."""
+
+    source: str
+    column: Column
+    relations: Sequence[tuple[str, str]] = ()
+    zone: str = "UTC"
+
+
+class Horizons(ABC):
+    """What one database can say of what is settled, over one connection."""
+
+    @abstractmethod
+    def incrementing(self, subject: Subject) -> Horizon:
+        """For ids that the database gives out in growing order."""
+
+    @abstractmethod
+    def timestamp(self, subject: Subject) -> Horizon:
+        """For times that the database takes from its clock."""
+
+    @abstractmethod
+    def delayed(self, subject: Subject, times: bool) -> ProbeTaker:
+        """How things stand, for a :class:`Delay`: for times, or for ids."""
+
+    def commit(self, subject: Subject) -> Horizon | None:
+        """For a column that holds the writer's transaction id; None where the column is none."""
+        return None
+
+    @abstractmethod
+    def holders(self) -> list[Holder]:
+        """Who holds the horizon back right now, oldest first, ourselves left out."""
+
+    @abstractmethod
+    def check(self) -> list[Finding]:
+        """What hinders seeing who is active."""
+
+
+@dataclass(slots=True)
+class Waiting:
+    """Probes that wait for those who were active. ``settled`` is the newest whose active ones have ended."""
+
+    settled: Probe | None = None
+    _probes: list[Probe] = field(default_factory=list)
+
+    def add(self, probe: Probe) -> None:
+        """Wait for one more; it must be newer than all before."""
+        if len(self._probes) >= _MOST:
+            del self._probes[1:-1:2]
+        self._probes.append(probe)
+
+    def update(self, active: Mapping[str, Holder]) -> None:
+        """Take note of who is active now."""
+        if any(holder.anybody for holder in active.values()):
+            return
+        for i in range(len(self._probes) - 1, -1, -1):
+            if self._probes[i].active.keys().isdisjoint(active):
+                self.settled = self._probes[i]
+                del self._probes[: i + 1]
+                return
+
+    def held(self, active: Mapping[str, Holder]) -> list[Holder]:
+        """Those of ``active`` for whom the oldest probe waits."""
+        first = self._probes[0].active if self._probes else {}
+        return [holder for id_, holder in active.items() if id_ in first or holder.anybody]
+
+
+class Delay(Horizon):
+    """Everything older than some seconds is taken for settled: what commits later than that is lost.
+
+    For ids this needs a time too, so the greatest id is remembered until it is old enough.
+    """
+
+    def __init__(self, inner: ProbeTaker, seconds: float):
+        self._inner = inner
+        self._micros = round(seconds * 1_000_000)
+        self._probes: list[Probe] = []
+        self._bound = Bound(None, 0)
+
+    def look(self) -> Bound:
+        """The newest probe that is old enough."""
+        probe = self._inner.probe()
+        self._probes.append(probe)
+        old = [p for p in self._probes if p.time <= probe.time - self._micros]
+        if old:
+            self._probes = self._probes[len(old) :]
+            self._bound = self._inner.bound(old[-1])
+        if len(self._probes) > 4 * _MOST:
+            del self._probes[1:-1:2]
+        return self._bound
+
+    @property
+    def loss_possible(self) -> str:
+        """Always, and how."""
+        return f"a transaction that commits more than {self._micros / 1e6:g} s after it took its id or time"
+
+
+class ProbeTaker(ABC):
+    """How things stand, without a look at who is active; and what a probe means for reading."""
+
+    @abstractmethod
+    def probe(self) -> Probe:
+        """The clock and the greatest value now; ``active`` is empty."""
+
+    @abstractmethod
+    def bound(self, probe: Probe) -> Bound:
+        """What may be read once ``probe`` is settled."""

@@ -1,0 +1,251 @@
+"""What differs between SQL databases for a source that asks instead of listening, in one object.
+
+A :class:`Reader` owns one connection to one source database. It says what tables there are and what their
+rows look like, and gives rows as *physical* values (see :mod:`liberator.schema`): the same values, by the
+same type functions, that the database's log would give for the same row. Statements are text without
+parameters, for not every protocol of ours takes any: values enter as :meth:`Reader.literal`.
+
+Which databases there are is :data:`READERS`, by the scheme of a URL. What is settled at a database, so that a
+cursor may pass it, is :mod:`connectors.sql.horizon`'s business; when what is asked is the sources'.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
+
+from liberator.errors import ConfigError, LiberatorError
+from liberator.event import Row
+from liberator.options import redact
+from liberator.patterns import Patterns
+from liberator.schema import Column, TableSchema
+
+if TYPE_CHECKING:
+    from connectors.sql.horizon import Horizons
+
+#: Module and class by the scheme of a URL.
+READERS = {
+    "postgresql": ("connectors.postgres.reader", "PostgresReader"),
+    "postgres": ("connectors.postgres.reader", "PostgresReader"),
+    "mysql": ("connectors.mysql.reader", "MysqlReader"),
+    "mariadb": ("connectors.mysql.reader", "MysqlReader"),
+    "sqlite": ("connectors.sqlite.reader", "SqliteReader"),
+}
+
+Access = Literal["read", "write"]
+
+
+@dataclass(frozen=True, slots=True)
+class SourceTable:
+    """A table or view of a source database; ``estimate`` is about how many rows it has."""
+
+    schema: str
+    name: str
+    view: bool = False
+    estimate: int = 0
+
+    @property
+    def full_name(self) -> str:
+        """``schema.table``, unquoted: what patterns match and people read."""
+        return f"{self.schema}.{self.name}"
+
+
+class Selected(NamedTuple):
+    """Rows of a select. ``whole``: all of them; otherwise there are more behind the last. ``last`` has the
+    last row's values that were asked for, as literals of exactly what the database holds."""
+
+    rows: list[Row]
+    whole: bool
+    last: tuple[str, ...] = ()
+
+
+class Reader(ABC):
+    """One connection to one source database; all methods raise SourceError (retryable where it can help).
+
+    ``application`` is what the database's people see in their list of connections.
+    """
+
+    #: The name that ``TableSchema.dialect`` uses for this kind of database, which is also what envelopes
+    #: call it; one that serves several kinds knows which once connected.
+    name: str
+    #: Whether DDL can be rolled back.
+    transactional_ddl: ClassVar[bool] = True
+    #: An expression for the database's own clock, of a type that has a zone where there is one.
+    clock: ClassVar[str] = "current_timestamp"
+    #: The longest identifier, in bytes; None: no limit.
+    longest_name: ClassVar[int | None] = None
+
+    def __init__(self, url: str, application: str = "liberator"):
+        self.url = url
+        self.application = application
+
+    def __enter__(self) -> Reader:
+        self.connect()
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.close()
+
+    # -- the connection ----------------------------------------------------------------------------
+
+    @abstractmethod
+    def connect(self) -> None:
+        """Connect and set the session up: no time zone but UTC, no timeout, autocommit."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of the connection; an open transaction is rolled back. Safe to call twice."""
+
+    @property
+    @abstractmethod
+    def database(self) -> str:
+        """What ``TableSchema.database`` calls this database."""
+
+    @property
+    @abstractmethod
+    def replica(self) -> bool:
+        """Whether this server only follows another one: transactions in flight are not seen here."""
+
+    @abstractmethod
+    def identity(self) -> str:
+        """Which server, or file, this is: it changes when the database was made anew."""
+
+    @abstractmethod
+    def limit(self, seconds: float) -> None:
+        """Have statements that take longer fail, retryable; 0: they may take as long as they like."""
+
+    # -- what there is -----------------------------------------------------------------------------
+
+    @abstractmethod
+    def tables(self, views: bool = False) -> list[SourceTable]:
+        """Every table that could be read, and every view if asked for, by name."""
+
+    def chosen(self, patterns: Sequence[str], where: str, views: bool = False) -> list[SourceTable]:
+        """The tables that ``patterns`` over ``schema.table`` name. Raises ConfigError if there is none;
+        ``where`` is the option."""
+        wanted = Patterns(patterns)
+        found = [t for t in self.tables(views) if wanted(t.full_name)]
+        if not found:
+            raise ConfigError(
+                f"{where}: no table matches {', '.join(patterns)}",
+                hint="patterns match schema.table; is the name right, and may this account see the table?",
+            )
+        return found
+
+    @abstractmethod
+    def describe(self, table: SourceTable) -> TableSchema | None:
+        """The table as it is now, as the log source would describe it; None where it is gone."""
+
+    @abstractmethod
+    def describe_query(self, name: str, sql: str) -> TableSchema:
+        """What a select gives, as a table called ``name`` in the schema ``query``, without a key."""
+
+    # -- rows --------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def select(
+        self, sql: str, schema: TableSchema, budget: int = 1 << 30, places: Sequence[int] = ()
+    ) -> Selected:
+        """The rows of a select of ``schema``'s columns in their order, as physical values; cut short
+        behind about ``budget`` bytes. ``places`` are the columns of the last row to give as literals.
+        Raises UnknownShape where rows are no longer what the schema says."""
+
+    @abstractmethod
+    def fetch(self, sql: str) -> list[tuple[Any, ...]]:
+        """The rows of a statement as the driver gives them: for catalogs, counts and texts."""
+
+    @abstractmethod
+    def execute(self, sql: str) -> int:
+        """Run one statement: the number of rows it affected."""
+
+    @abstractmethod
+    def transaction(self, access: Access = "read") -> AbstractContextManager[None]:
+        """One transaction: committed at the end, rolled back after an exception. To ``read`` is to see
+        one snapshot and hold no lock; to ``write`` sees what is committed when each statement begins."""
+
+    @abstractmethod
+    def now(self) -> int:
+        """The database's clock, in microseconds since 1970 UTC."""
+
+    # -- spelling ----------------------------------------------------------------------------------
+
+    @abstractmethod
+    def quote(self, *names: str) -> str:
+        """An identifier, always quoted; several are joined by dots."""
+
+    @abstractmethod
+    def text(self, text: str) -> str:
+        """A text as a literal."""
+
+    @abstractmethod
+    def literal(self, value: Any, column: Column) -> str:
+        """A physical value as SQL that has exactly this value and the column's type; ``null`` for None."""
+
+    @abstractmethod
+    def instant(self, micros: int, column: Column, zone: str = "UTC") -> str:
+        """A moment, in microseconds since 1970 UTC, as a literal of the column's type and precision; for a
+        column without a zone as a clock in ``zone`` shows it."""
+
+    @abstractmethod
+    def digest(self, columns: Sequence[Column]) -> str:
+        """An expression for a hash of the (never null) key columns: an integer of 40 bits, as
+        :meth:`digester` computes it."""
+
+    @abstractmethod
+    def digester(self, columns: Sequence[Column]) -> Callable[[Row], int]:
+        """The hash that :meth:`digest` gives, from the physical values of these columns."""
+
+    def relation(self, table: SourceTable) -> str:
+        """What stands behind ``from`` for a table."""
+        return self.quote(table.schema, table.name)
+
+    # -- what is settled ---------------------------------------------------------------------------
+
+    @abstractmethod
+    def horizons(self) -> Horizons:
+        """What is settled at this database, asked over this connection."""
+
+
+class UnknownShape(LiberatorError):
+    """Rows that are not what the schema says: the table was changed. Describe it again."""
+
+    retryable = True
+
+
+def open_reader(url: str, application: str = "liberator") -> Reader:
+    """A reader for ``url``, not connected. Raises ConfigError for a scheme that nobody knows."""
+    scheme, separator, _ = url.partition("://")
+    if not separator or scheme not in READERS:
+        raise ConfigError(
+            f"url: {redact(url)} is not the URL of a database that can be asked",
+            hint="it begins with postgresql://, mysql://, mariadb:// or sqlite:///",
+        )
+    module, name = READERS[scheme]
+    made: Reader = getattr(import_module(module), name)(url, application)
+    return made
+
+
+@contextmanager
+def connected(url: str, application: str = "liberator") -> Iterator[Reader]:
+    """A connected reader that is closed in the end."""
+    reader = open_reader(url, application)
+    try:
+        reader.connect()
+        yield reader
+    finally:
+        reader.close()
+
+
+def keyed(schema: TableSchema, key: Sequence[str], where: str) -> TableSchema:
+    """``schema`` with these columns as its key. Raises ConfigError, naming the option ``where``, for a
+    column that is not there."""
+    missing = [name for name in key if name not in schema.names]
+    if missing:
+        raise ConfigError(f"{where}: there is no column {', '.join(missing)} in {schema.table}")
+    place = {name: i for i, name in enumerate(key)}
+    columns = tuple(replace(c, key=place.get(c.name)) for c in schema.columns)
+    return TableSchema(schema.dialect, schema.database, schema.schema, schema.table, columns)
