@@ -144,10 +144,13 @@ class Printer:
         }
 
     def _decode(self, record: Record, records: Records) -> tuple[Any, Any]:
+        from liberator.codec.message import is_message, plain_message
         from liberator.codec.plain import plain_key, plain_row, to_plain
 
         decoder = self._tombstones if record.value is None else self._events
         (event,) = decoder.decode(records)
+        if is_message(record.headers):
+            return plain_message(event)
         key = plain_key(event)
         if record.value is None:
             return key, None

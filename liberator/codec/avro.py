@@ -6,7 +6,7 @@ The bytes are made in ``avro_write`` and read in ``avro_read``.
 
 from __future__ import annotations
 
-from liberator.codec import Encode, EnvelopeName, Producer
+from liberator.codec import Encode, EnvelopeName, Producer, message
 from liberator.codec.avro_schema import change_schema, check_origin, entity_schema, key_schema, text
 from liberator.codec.avro_write import AvroRows, ChangeWriter, Shared
 from liberator.codec.entity import EntityWriter
@@ -30,6 +30,8 @@ class AvroCodec:
         shared, headers = Shared(producer), SharedHeaders(producer)
 
         def make(schema: TableSchema, topic: str) -> Writer:
+            if (made := message.writer(schema, topic, self._registry, producer)) is not None:
+                return made
             key = key_schema(schema, topic)
             key_id = 0 if key is None else self._register(f"{topic}-key", text(key))
             if self._envelope == "entity":

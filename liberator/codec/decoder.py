@@ -8,7 +8,7 @@ headers.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from itertools import chain
+from itertools import chain, groupby
 from typing import Protocol
 
 from liberator.codec import EnvelopeName, avro_schema, json_schema
@@ -17,6 +17,7 @@ from liberator.codec.entity import EntityReader, RowReader
 from liberator.codec.envelope import Append, Gone, Item
 from liberator.codec.headers import HeaderReader
 from liberator.codec.json_read import JsonChangeReader, JsonRowReader
+from liberator.codec.message import MESSAGE, MessageReader, is_message
 from liberator.errors import DecodeError
 from liberator.event import ChangeEvent
 from liberator.log import Records
@@ -42,6 +43,7 @@ class RecordDecoder:
         self._registry = registry
         self._gone = Gone()
         self._headers = HeaderReader()
+        self._messages = MessageReader(registry)
         self._readers: dict[bytes, Reader] = {}
         self._deletes: dict[int, EntityReader] = {}
 
@@ -52,6 +54,16 @@ class RecordDecoder:
         out: list[ChangeEvent] = []
         append = out.append
         items = zip(records.topics, records.keys, records.values, records.headers, strict=True)
+        if any(headers[0][0] == MESSAGE for headers in filter(None, records.headers)):
+            # The values of messages are anybody's bytes: nothing in them is taken for a schema's id.
+            for messages, part in groupby(items, lambda item: is_message(item[3])):
+                (self._messages.run if messages else self._changes)(part, append)
+        else:
+            self._changes(items, append)
+        return out
+
+    def _changes(self, items: Iterator[Item], append: Append) -> None:
+        """Decode records that are no messages."""
         item = next(items, None)
         while item is not None:
             value = item[2]
@@ -61,7 +73,6 @@ class RecordDecoder:
             else:
                 reader = self._readers.get(value[:5]) or self._reader(value[:5])
                 item = reader.run(chain((item,), items), append)
-        return out
 
     def _expect(self, records: Records, begin: Mapping[str, int]) -> None:
         """Note the tombstones that stand where reading began: their deletes were read before."""

@@ -7,7 +7,7 @@ slower, but every tool reads it. The form of single values is that of ``json_val
 
 from __future__ import annotations
 
-from liberator.codec import Encode, EnvelopeName, Producer
+from liberator.codec import Encode, EnvelopeName, Producer, message
 from liberator.codec.avro_schema import check_origin
 from liberator.codec.entity import EntityWriter
 from liberator.codec.json_schema import key_schema, text, value_schema
@@ -32,6 +32,8 @@ class JsonCodec:
         shared = Shared(producer)
 
         def make(schema: TableSchema, topic: str) -> Writer:
+            if (made := message.writer(schema, topic, self._registry, producer)) is not None:
+                return made
             key = key_schema(schema, topic)
             key_id = 0 if key is None else self._register(f"{topic}-key", text(key))
             value = value_schema(schema, topic, self._envelope, producer)
