@@ -13,7 +13,7 @@ import os
 import shutil
 import subprocess
 import uuid
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -33,6 +33,8 @@ from tests.fix_postgres import GivenServer
 
 GIVEN = {MySqlServer: "LIBERATOR_TEST_MYSQL", MariaDbServer: "LIBERATOR_TEST_MARIADB"}
 IMAGES = {MySqlServer: "mysql:8.4", MariaDbServer: "mariadb:11.4"}
+
+ABSENT = "absent, its tests are skipped"
 
 Server = MySqlFamilyServer | GivenServer
 
@@ -128,6 +130,15 @@ def connected(url: str) -> contextlib.closing[pymysql.Connection]:
     )
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Every test that lacks the same server is told of in one line, and not each in its own."""
+    report = yield
+    if report.skipped and isinstance(report.longrepr, tuple) and ABSENT in report.longrepr[2]:
+        report.longrepr = (__file__, None, report.longrepr[2])
+    return report
+
+
 def _server(kind: type[MySqlFamilyServer]) -> Iterator[Server]:
     if given := os.environ.get(GIVEN[kind]):
         yield GivenServer(given, default="")
@@ -160,7 +171,7 @@ def _described(kind: type[MySqlFamilyServer]) -> str:
         return f"{found}, {version(found).partition('Ver ')[2].partition(' ')[0]}"
     if _docker():
         return f"Docker image {IMAGES[kind]}"
-    return f"absent, its tests are skipped; tests/servers.sh installs it, {GIVEN[kind]} names one"
+    return f"{ABSENT}; tests/servers.sh installs it, {GIVEN[kind]} names one"
 
 
 def _docker() -> bool:

@@ -203,10 +203,11 @@ class MySqlServer(MySqlFamilyServer):
         "enforce_gtid_consistency": "ON",
         "innodb_redo_log_capacity": "64M",
         "mysqlx": "OFF",
+        "secure_file_priv": "NULL",  # else a directory that a package makes must be there
     }
 
     def _make_data(self) -> None:
-        options = arguments({"innodb_use_native_aio": None, "log_bin": None})
+        options = arguments({"innodb_use_native_aio": None, "log_bin": None, "secure_file_priv": "NULL"})
         self._run(self.binary, *self._where(), "--initialize-insecure", *options)
         (self.data / "auto.cnf").unlink(missing_ok=True)  # the server's identity, which each makes anew
         for redo in (self.data / "#innodb_redo").glob("*_tmp"):
