@@ -237,3 +237,19 @@ class Chunk:
     def empty(self) -> bool:
         """Whether every line has been taken."""
         return self.emitted >= len(self.lines)
+
+
+def gives_values(old: TableSchema, new: TableSchema) -> bool:
+    """Whether a change of columns may have given existing rows values that no event told of.
+
+    A column that was added without a default is null in every row. Everything else that adds or retypes
+    a column may have filled it; a rename looks like a drop and an addition at once.
+    """
+    before = {c.name: c for c in old.columns}
+    after = {c.name: c for c in new.columns}
+    added = [c for name, c in after.items() if name not in before]
+    if any(name not in after for name in before) and added:
+        return True
+    if any(c.default is not None or not c.nullable or c.generated for c in added):
+        return True
+    return any(before[n].native != c.native for n, c in after.items() if n in before)
