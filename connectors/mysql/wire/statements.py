@@ -47,6 +47,6 @@ class Statement:
 def understand(
     statement: str, database: str = "", *, ansi_quotes: bool = False, no_backslash_escapes: bool = False
 ) -> Statement:
-    """What ``statement`` does. Never raises: what is not understood is OTHER, except that a head which begins like a
-    change of tables and cannot be read to its end raises SourceError (see hint there)."""
+    """What ``statement`` does. What is not understood is OTHER; but a head that begins like a change of
+    tables and cannot be read to its end raises DecodeError, for it must not be passed over."""
     raise NotImplementedError
