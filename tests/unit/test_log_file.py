@@ -13,7 +13,7 @@ import pytest
 from pydantic import ValidationError
 
 from liberator.errors import LogError
-from liberator.log import Cursor, Records, embedded_read
+from liberator.log import Cursor, Records, embedded, embedded_read
 from liberator.log import storage as storage_
 from liberator.log.embedded import EmbeddedLog, EmbeddedOptions
 from liberator.log.storage import Storage
@@ -411,3 +411,56 @@ def test_a_reader_of_a_rare_topic_does_not_look_at_every_batch(path, monkeypatch
         assert numbers(joined(read_all(log, topics=lambda topic: topic == "rare"))) == [1]
         assert not [statement for statement in looked if statement.startswith("select data")][1:]
         log._storage.connection.set_trace_callback(None)
+
+
+class Naps:
+    """Stands for the module time: sleeping takes none, and is written down."""
+
+    def __init__(self):
+        self.now, self.naps = 1000.0, []
+
+    def monotonic(self):
+        return self.now
+
+    def sleep(self, seconds):
+        assert seconds > 0
+        self.naps.append(seconds)
+        self.now += seconds
+
+
+@pytest.fixture
+def naps(monkeypatch):
+    stand_in = Naps()
+    monkeypatch.setattr(embedded, "time", stand_in)
+    return stand_in
+
+
+def looks(log, cursor, timeout):
+    """The statements that one wait executes."""
+    statements = []
+    log._storage.connection.set_trace_callback(statements.append)
+    assert not log.wait(cursor, timeout)
+    log._storage.connection.set_trace_callback(None)
+    return statements
+
+
+def test_waiting_looks_at_one_number_now_and_then(path, naps):
+    """Cheap for whoever waits, and still within milliseconds of the news."""
+    with EmbeddedLog(path) as log:
+        log.append("shop", records(1), state(1))
+        statements = looks(log, log.end(), 10.0)
+    assert naps.now == pytest.approx(1010)
+    assert max(naps.naps) == 0.007
+    assert len(naps.naps) <= 10 / 0.007 + 1
+    versions = [text for text in statements if text == "pragma data_version"]
+    assert len(versions) <= len(naps.naps) + 1
+    assert len(statements) - len(versions) <= 5, "tables are read once, as nothing has changed since"
+
+
+def test_waiting_looks_more_often_while_news_are_recent(path, naps):
+    with EmbeddedLog(path) as log:
+        log.append("shop", records(1), state(1))
+        assert log.wait(log.begin(), 1.0)
+        looks(log, log.end(), 1.0)
+    assert naps.naps[:200] == [0.001] * 200
+    assert set(naps.naps[260:-1]) == {0.007}
