@@ -7,7 +7,7 @@ tuple, because there are five of them for a transaction of one row:
         ...  # parse or decode block.data[start:end]
 
 ``kind`` is one of :mod:`.kinds`. ``start`` and ``end`` enclose the event's body: what lies behind the
-header of 19 bytes and before the checksum. ``size`` is that of the whole event, in bytes. ``position`` is
+header of 19 bytes and before the checksum (a format description's has it still). ``size`` is that of the whole event, in bytes. ``position`` is
 where it ends in its file, with all 64 bits (the header has 32, and for events within a transaction MariaDB
 may leave them out): the event begins at ``position - size``. Events that a server makes up for the stream
 (FLAG_ARTIFICIAL, heartbeats) lie in no file; they tell where the stream is. ``timestamp`` counts
@@ -179,7 +179,7 @@ class Splitter:
         return kind, start, end, size, where, timestamp, server_id, flags
 
     def _describe(self, data: bytes, event: int, stop: int) -> int:
-        """A format description says whether events have a checksum; where its own body ends."""
+        """A format description says whether events have a checksum; its own body goes to the very end."""
         start = event + HEADER_SIZE
         told: FormatDescription = self._parsed(parse_format_description, data, start, stop)
         self.checksum = told.checksum
@@ -189,7 +189,7 @@ class Splitter:
             whole[17] &= ~kinds.FLAG_IN_USE
             if crc32(whole) != _RESIDUE:
                 self._mismatch()
-        return start + told.size
+        return stop
 
     def _beat(self, kind: int, data: bytes, start: int, end: int, log_pos: int) -> None:
         """A heartbeat tells how far the server has read, also over what it did not send."""

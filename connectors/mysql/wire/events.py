@@ -31,13 +31,12 @@ _LONGEST_FILE: Final = 512
 @dataclass(slots=True)
 class FormatDescription:
     """What a file's events look like. ``checksum``: they carry a CRC32. ``header_sizes``: the length of
-    each kind's fixed part, kind 1 first. ``size``: of this event's own body."""
+    each kind's fixed part, kind 1 first."""
 
     server_version: str
     created: int
     checksum: bool
     header_sizes: bytes
-    size: int
 
 
 @dataclass(slots=True)
@@ -65,7 +64,7 @@ class XaPrepare:
 
 
 def parse_format_description(data: bytes, start: int, end: int) -> FormatDescription:
-    """FORMAT_DESCRIPTION; ``end`` may be behind the checksum, for only this event says if there is one."""
+    """FORMAT_DESCRIPTION; ``end`` is behind its checksum, for only this event says if there is one."""
     if end - start < _DESCRIPTION_SIZE:
         raise damaged("format description")
     binlog_version, name, created, header = _description(data, start)
@@ -85,7 +84,7 @@ def parse_format_description(data: bytes, start: int, end: int) -> FormatDescrip
             raise DecodeError(f"cannot read a binlog with checksums of an unknown kind ({algorithm})")
         checksum = algorithm == 1
     sizes = data[start + _DESCRIPTION_SIZE : start + size - (size < end - start)]
-    return FormatDescription(version.decode("ascii", "replace"), created, checksum, sizes, size)
+    return FormatDescription(version.decode("ascii", "replace"), created, checksum, sizes)
 
 
 def _knows_checksums(version: bytes) -> bool:
@@ -207,7 +206,7 @@ _STATEMENT: Final = (
 )
 _REMEDIES: Final = {
     **dict.fromkeys(kinds.STATEMENT_PARTS, _STATEMENT),
-    kinds.START_ENCRYPTION: "the file is as the server encrypted it; read it through the server, which decrypts",
+    kinds.START_ENCRYPTION: "the server encrypted the file; read it through the server, which decrypts",
     kinds.PARTIAL_ROW_DATA: (
         "the server cut a large rows event into pieces, which are not put together here; set its "
         "binlog_row_event_fragment_threshold to 1G, then begin anew with a snapshot"
