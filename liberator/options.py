@@ -45,7 +45,8 @@ def _no_blank(value: object) -> object:
     return value
 
 
-def _resolve_url(url: str, info: ValidationInfo) -> str:
+def resolve_file_url(url: str, info: ValidationInfo) -> str:
+    """The URL of a file, its path as :func:`resolve` sees it; another URL unchanged."""
     scheme, separator, path = url.partition(":///")
     return f"{scheme}{separator}{resolve(Path(path), info)}" if separator and path else url
 
@@ -59,7 +60,7 @@ def _patterns(patterns: list[str]) -> list[str]:
 Url = Annotated[str, BeforeValidator(_no_blank)]
 #: The URL of a file, ``scheme:///relative.db`` or ``scheme:////absolute.db``; a relative one is resolved
 #: against the configuration file's directory.
-FileUrl = Annotated[str, BeforeValidator(_no_blank), AfterValidator(_resolve_url)]
+FileUrl = Annotated[str, BeforeValidator(_no_blank), AfterValidator(resolve_file_url)]
 #: A path; a relative one is resolved against the configuration file's directory.
 LocalPath = Annotated[Path, BeforeValidator(_no_blank), AfterValidator(resolve)]
 #: Patterns as :mod:`liberator.patterns` reads them; compile with ``Patterns(...)`` where they are used.
