@@ -7,11 +7,11 @@ tuple, because there are five of them for a transaction of one row:
         ...  # parse or decode block.data[start:end]
 
 ``kind`` is one of :mod:`.kinds`. ``start`` and ``end`` enclose the event's body: what lies behind the
-header of 19 bytes and before the checksum (a format description's has it still). ``size`` is that of the whole event, in bytes. ``position`` is
-where it ends in its file, with all 64 bits (the header has 32, and for events within a transaction MariaDB
-may leave them out): the event begins at ``position - size``. Events that a server makes up for the stream
-(FLAG_ARTIFICIAL, heartbeats) lie in no file; they tell where the stream is. ``timestamp`` counts
-seconds since 1970.
+header of 19 bytes and before the checksum (a format description's has it still). ``size`` is that of the
+whole event, in bytes. ``position`` is where it ends in its file, with all 64 bits (the header has 32, and for
+events within a transaction MariaDB may leave them out): the event begins at ``position - size``. Events that
+a server makes up for the stream (FLAG_ARTIFICIAL, heartbeats) lie in no file; they tell where the stream
+is. ``timestamp`` counts seconds since 1970.
 
 The header: https://dev.mysql.com/doc/dev/mysql-server/latest/page_protocol_replication_binlog_event.html
 """
@@ -50,6 +50,11 @@ _FRAME: Final = 5
 _STEERING: Final = frozenset((kinds.ROTATE, kinds.FORMAT_DESCRIPTION, kinds.HEARTBEAT, kinds.HEARTBEAT_V2))
 #: What CRC32 gives for any bytes with their own CRC32 behind them.
 _RESIDUE: Final = 0x2144DF1C
+
+
+def missing(rest: bytes, block: int) -> int:
+    """How much to read behind ``rest``, the begin of an event: a block, or what a larger event still lacks."""
+    return max(block, int.from_bytes(rest[9:13], "little") - len(rest)) if len(rest) >= 13 else block
 
 
 class Block:

@@ -35,6 +35,8 @@ _DUMP_GTID: Final = 30
 _NON_BLOCK: Final = 1
 #: Heartbeats with a position of 64 bits (MySQL 8.0.26); a server that does not know it ignores it.
 _HEARTBEAT_V2: Final = 2
+#: The same bit at MariaDB: also ANNOTATE_ROWS.
+_ANNOTATE: Final = 2
 #: Heartbeats that may be missed before the connection counts as lost.
 _PERIODS: Final = 3
 
@@ -45,7 +47,8 @@ class BinlogStream:
     ``server_id`` must be unique among all replicas and servers of the topology: of two readers with the same
     one the server ends the older. ``heartbeat``, in seconds, is how often the server speaks when it has
     nothing to say; if nothing at all comes for three such periods, the connection counts as lost.
-    ``wait`` False: the server ends the stream (``ended``) where its binlog ends. Not thread-safe.
+    ``wait`` False: the server ends the stream (``ended``) where its binlog ends. ``annotate``: MariaDB sends
+    ANNOTATE_ROWS as well. Not thread-safe.
     """
 
     def __init__(
@@ -55,12 +58,14 @@ class BinlogStream:
         *,
         heartbeat: float = 10.0,
         wait: bool = True,
+        annotate: bool = False,
     ):
         self.server = Server.of(connection)
         self._connection = connection
         self._server_id = server_id
         self._heartbeat = heartbeat
         self._wait = wait
+        self._annotate = annotate
         self._packets: Packets | None = None
         self._splitter = Splitter()
 
@@ -107,7 +112,8 @@ class BinlogStream:
         })  # fmt: skip
 
     def _flags(self) -> int:
-        return (0 if self._wait else _NON_BLOCK) | (0 if self.server.mariadb else _HEARTBEAT_V2)
+        own = _ANNOTATE * self._annotate if self.server.mariadb else _HEARTBEAT_V2
+        return own if self._wait else own | _NON_BLOCK
 
     def _start(
         self, command: int, body: bytes, file: str, position: int, settings: dict[str, str] | None = None

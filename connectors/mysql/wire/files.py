@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from connectors.mysql.wire.blocks import Block, Event, Splitter
+from connectors.mysql.wire.blocks import Block, Event, Splitter, missing
 
 MAGIC: Final = b"\xfebin"
 _ENCRYPTED: Final = b"\xfdbin"
@@ -34,7 +34,7 @@ def read_stream(file: BinaryIO, name: str, block: int = 1 << 18) -> Iterator[Blo
         splitter.fail("this is no binlog file")
     splitter.position = 4
     rest = b""
-    while data := file.read(max(block, len(rest))):  # twice as much each time if one event is larger
+    while data := file.read(missing(rest, block)):
         data = rest + data
         events: list[Event] = []
         rest = data[splitter.bare(data, 0, events) :]
