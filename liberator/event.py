@@ -2,14 +2,16 @@
 
 A :class:`ChangeEvent` is what every source produces and every sink receives. Rows are tuples of
 *physical* values in column order (see :mod:`liberator.schema`), beside a shared ``TableSchema``.
-How an event becomes bytes is the codecs' business; how it is ordered in the log is the log's.
+Many rows that came the same way are one :class:`Run`, and :class:`Events` is a batch of both. How an event
+becomes bytes is the codecs' business; how it is ordered in the log is the log's.
 """
 
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, overload
 
 if TYPE_CHECKING:
     from liberator.schema import TableSchema
@@ -121,3 +123,77 @@ class ChangeEvent:
         if row is None or not self.schema.key:
             return None
         return tuple(row[i] for i in self.schema.key)
+
+
+@dataclass(slots=True)
+class Run:
+    """Rows of one table that came one directly after the other: an event for each of ``rows``, without an
+    object for each. Never mutated.
+
+    ``operation`` is CREATE or READ, so each row is its event's ``after``. ``ordinal`` and ``table_ordinal``
+    are those of the first event and grow by one from row to row; those of READ are all 0.
+    """
+
+    operation: Operation
+    topic: str
+    schema: TableSchema
+    rows: Sequence[Row]
+    transaction: Transaction
+    ordinal: int = 0
+    table_ordinal: int = 0
+    phase: Phase = Phase.STREAM
+
+    def event(self, i: int) -> ChangeEvent:
+        """The event of row ``i``."""
+        step = 0 if self.operation is Operation.READ else i
+        return ChangeEvent(
+            self.operation, self.topic, self.schema, None, self.rows[i],
+            self.transaction, self.ordinal + step, self.table_ordinal + step, self.phase,
+        )  # fmt: skip
+
+
+class Events(Sequence[ChangeEvent]):
+    """Events in order, some of them as runs. To whoever iterates it is a sequence of events like any
+    other; whoever knows of runs (an encoder) goes through ``parts``, lists of events and runs."""
+
+    __slots__ = ("_before", "_tail", "parts")
+
+    def __init__(self, run: Run | None = None) -> None:
+        self._tail: list[ChangeEvent] = []
+        self._before = 0  # events in front of the tail
+        self.parts: list[list[ChangeEvent] | Run] = [self._tail]
+        if run is not None:
+            self.extend(run)
+
+    @property
+    def tail(self) -> list[ChangeEvent]:
+        """Where single events are appended; another list after each :meth:`extend`."""
+        return self._tail
+
+    def extend(self, run: Run) -> None:
+        """Append a run."""
+        self._before += len(self._tail) + len(run.rows)
+        self._tail = []
+        self.parts += (run, self._tail)
+
+    def __len__(self) -> int:
+        return self._before + len(self._tail)
+
+    def __iter__(self) -> Iterator[ChangeEvent]:
+        for part in self.parts:
+            if isinstance(part, Run):
+                yield from map(part.event, range(len(part.rows)))
+            else:
+                yield from part
+
+    @overload
+    def __getitem__(self, index: int) -> ChangeEvent: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[ChangeEvent]: ...
+    def __getitem__(self, index: int | slice) -> ChangeEvent | list[ChangeEvent]:
+        return list(self)[index]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and list(self) == list(other)
+
+    __hash__ = None  # type: ignore[assignment]

@@ -1,8 +1,9 @@
 """Change messages to change events: the hot loop of the WAL source.
 
-Walks over the frames of the replication stream, keeps track of the transaction they belong to, and
-makes an event of each row. What a frame's bytes mean is :mod:`.pgoutput`'s and :mod:`.rows`' business,
-where they come from :mod:`.replication`'s, and what becomes of the events the source's.
+Walks over the frames of the replication stream, keeps track of the transaction they belong to, and makes
+an event of each row, or one run of many inserts. What a frame's bytes mean is :mod:`.pgoutput`'s and
+:mod:`.rows`' business, where they come from :mod:`.replication`'s, and what becomes of the events the
+source's.
 
 A transaction's rows are counted, so that a position inside it is exact: after a crash the server sends the
 whole transaction again, and the rows already in the log are passed over.
@@ -21,7 +22,7 @@ from connectors.postgres.replication import POSTGRES_EPOCH
 from connectors.postgres.rows import RelationDecoder
 from connectors.postgres.values import UnknownLabel
 from liberator.errors import DecodeError
-from liberator.event import ABSENT, ChangeEvent, Operation, Phase, Position, Row, Transaction
+from liberator.event import ABSENT, ChangeEvent, Events, Operation, Phase, Position, Row, Run, Transaction
 from liberator.schema import Column, Kind, LogicalType, TableSchema
 
 #: Notes an event and says whether it is to be emitted; called with the transaction's id.
@@ -51,7 +52,7 @@ class Captured:
         self.relation = relation
         self.schema = schema
         self.topic = topic
-        self.decoder = RelationDecoder(schema, [c.key for c in relation.columns])
+        self.decoder = RelationDecoder(schema, [c.key for c in relation.columns], relation.oid)
         self.phase = Phase.STREAM
         self.hook: Hook | None = None
         self.transaction: Transaction | None = None
@@ -100,7 +101,7 @@ class ChangeDecoder:
         self._skip = 0
         self._first = 0
 
-    def decode(self, block: bytes, pos: int, events: list[ChangeEvent], limit: int) -> int:  # noqa: C901, PLR0912, PLR0915
+    def decode(self, block: bytes, pos: int, events: Events, limit: int) -> int:  # noqa: C901, PLR0912, PLR0915
         """Append the events of ``block`` from ``pos`` on; return the place behind the last whole frame.
 
         Stops early behind a commit once there are ``limit`` events. One long function over local
@@ -109,7 +110,7 @@ class ChangeDecoder:
         size = len(block)
         relations, inserts = self.relations, self.inserts
         append, length, unpack_begin, unpack_commit = (
-            events.append, int.from_bytes, _BEGIN.unpack_from, _COMMIT.unpack_from,
+            events.tail.append, int.from_bytes, _BEGIN.unpack_from, _COMMIT.unpack_from,
         )  # fmt: skip
         transaction, ordinal, skip, xid = self._transaction, self._ordinal, self._skip, self._xid
         create, update, delete = Operation.CREATE, Operation.UPDATE, Operation.DELETE
@@ -122,8 +123,27 @@ class ChangeDecoder:
                 if block[pos] != 100:
                     raise NotData(block[pos : pos + 1], block[pos + 5 : after], after)
                 if block[pos + 5] == 119:
-                    rel = inserts.get(block[pos + 30 : pos + 35])
+                    head = block[pos + 30 : pos + 35]
+                    rel = inserts.get(head)
                     if rel is not None:
+                        if rel.hook is None and ordinal >= skip and block[after + 30 : after + 35] == head:
+                            rows: list[Row] = []
+                            after = rel.decoder.inserts(block, pos, rows)
+                            if rows:
+                                if rel.transaction is not transaction:
+                                    rel.transaction = transaction
+                                    rel.count = 0
+                                run = Run(
+                                    create, rel.topic, rel.schema, rows,
+                                    transaction, ordinal + 1, rel.count + 1, rel.phase,
+                                )  # fmt: skip
+                                events.extend(run)
+                                append = events.tail.append
+                                ordinal += len(rows)
+                                rel.count += len(rows)
+                                pos = after
+                                continue
+                            after = pos + 1 + length(block[pos + 1 : pos + 5], "big")
                         row = rel.decoder.insert(block[pos + 30 : after], 0)
                         ordinal += 1
                         if rel.transaction is not transaction:
@@ -177,7 +197,7 @@ class ChangeDecoder:
                             if before is not None and (key := rel.schema.key):
                                 row = whole_key(key, before, row)
                                 if any(before[i] != row[i] for i in key):
-                                    self._split(events, rel, (before, row), ordinal, skip)
+                                    self._split(events.tail, rel, (before, row), ordinal, skip)
                                     ordinal += 2
                                     pos = after
                                     continue
@@ -196,7 +216,7 @@ class ChangeDecoder:
                                 append(event)
                     else:
                         self._ordinal, self._skip, self._xid = ordinal, skip, xid
-                        self._rare(block[pos + 30 : after], events)
+                        self._rare(block[pos + 30 : after], events.tail)
                         ordinal, transaction, skip = self._ordinal, self._transaction, self._skip
                 elif block[pos + 5] == 107:
                     self._keepalive(block[pos + 6 : after])
@@ -228,7 +248,7 @@ class ChangeDecoder:
         oid = captured.relation.oid.to_bytes(4, "big")
         self.relations[oid] = self.inserts[b"I" + oid] = captured
 
-    def pieces(self, events: list[ChangeEvent]) -> int:
+    def pieces(self, events: Events) -> int:
         """How many of ``events`` belong to the transaction that is still open."""
         return len(events) - self._first if self.open else 0
 

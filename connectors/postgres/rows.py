@@ -21,6 +21,7 @@ from liberator.event import Row
 from liberator.schema import TableSchema
 
 Insert = Callable[[bytes, int], Row]
+Inserts = Callable[[bytes, int, "list[Row]"], int]
 Update = Callable[[bytes, int], "tuple[Row | None, Row, int | None]"]
 Delete = Callable[[bytes, int], "tuple[Row, int]"]
 
@@ -36,6 +37,9 @@ class RelationDecoder:
     (I, U, D) stands; the kind and the relation's oid are the caller's to look at.
 
     * ``insert(data, offset)`` → the new row.
+    * ``inserts(block, pos, rows)`` → the place behind the last of the whole frames (CopyData around WAL data)
+      from ``pos`` on that are inserts into this relation, whose rows are appended to ``rows``. It stops
+      before whatever else comes, and before a message that it cannot take: ``insert`` then says why.
     * ``update(data, offset)`` → old row or None, new row, and which old row was sent: ``KEY`` (identity
       columns only, the rest ABSENT), ``OLD`` (all columns) or None.
     * ``delete(data, offset)`` → old row, and ``KEY`` or ``OLD``.
@@ -43,7 +47,7 @@ class RelationDecoder:
     Unchanged TOAST is ABSENT in the new row, unless the old row holds the value. Raises DecodeError for
     a message that is truncated, damaged or not of this table, UnknownLabel for a new enum label.
 
-    The three are attributes to be looked up anew for each row: they are replaced by better ones as the
+    The four are attributes to be looked up anew for each call: they are replaced by better ones as the
     table's rows become known.
     """
 
@@ -55,12 +59,15 @@ class RelationDecoder:
         "_reader",
         "delete",
         "insert",
+        "inserts",
+        "relation",
         "schema",
         "update",
     )
 
-    def __init__(self, schema: TableSchema, identity: Sequence[bool]):
+    def __init__(self, schema: TableSchema, identity: Sequence[bool], relation: int = 0):
         self.schema = schema
+        self.relation = relation
         self._reader = TupleReader(schema, identity)
         self._learner = Learner(len(schema.columns))
         self._plain: set[int] = set()
@@ -71,15 +78,16 @@ class RelationDecoder:
     def _begin(self) -> None:
         # Each is compiled at its first row: many announced tables never change, or only grow.
         self.insert: Insert = partial(self._first, "insert")
+        self.inserts: Inserts = partial(self._first, "inserts")
         self.update: Update = partial(self._first, "update")
         self.delete: Delete = partial(self._first, "delete")
 
-    def _first(self, name: str, data: bytes, offset: int) -> Any:
+    def _first(self, name: str, data: bytes, offset: int, *rows: list[Row]) -> Any:
         if self._code is None:
-            self._code = _Code(self.schema, self._reader, self._learner, self._plain, self._forget)
+            self._code = _Code(self, self._reader, self._learner, self._plain, self._forget)
         function = self._code.function(name)
         setattr(self, name, function)
-        return function(data, offset)
+        return function(data, offset, *rows)
 
     def _forget(self) -> None:
         """Compile anew at the next row: columns turned out to have many values."""
@@ -98,15 +106,19 @@ class _Code:
 
     def __init__(
         self,
-        schema: TableSchema,
+        decoder: RelationDecoder,
         reader: TupleReader,
         learner: Learner,
         plain: set[int],
         overflow: Callable[[], None],
     ):
+        schema = decoder.schema
         self.writer = Writer(schema, True, plain, overflow)
         self._schema = schema
+        self._relation = decoder.relation
         self._identity = reader.identity
+        #: The likeliest shape: all columns sent, none of them long.
+        self._whole = Shape(None, None, "t" * len(reader.identity))
         self._shapes = ShapeWriter(self.writer, schema, reader.identity)
         self._learner = learner
         self._known: dict[tuple[int | None, bool], dict[int, tuple[Callable[..., Any], ...]]] = {
@@ -130,13 +142,13 @@ class _Code:
         for shape in learner.known:
             self._add(shape)
 
-    def function(self, name: str) -> Callable[[bytes, int], Any]:
-        """``insert``, ``update`` or ``delete``."""
-        source = {"insert": self._insert, "update": self._update, "delete": self._delete}[name]()
+    def function(self, name: str) -> Callable[..., Any]:
+        """``insert``, ``inserts``, ``update`` or ``delete``."""
+        source: list[str] = getattr(self, f"_{name}")()
         for walk, wanted in (("walk", [True] * len(self._identity)), ("walk_key", self._identity)):
             if any(f"{walk}(" in line for line in source) and walk not in self.writer.globals:
                 source = [*_walk(self.writer, walk, wanted), *source]
-        function: Callable[[bytes, int], Any] = self._run(source)[name]
+        function: Callable[..., Any] = self._run(source)[name]
         return function
 
     def _run(self, source: list[str]) -> dict[str, Any]:
@@ -162,7 +174,7 @@ class _Code:
     def _new(self, give: str) -> list[str]:
         """A message that holds a new row only."""
         return [
-            *self._likeliest(Shape(None, None, "t" * len(self._identity)), give),
+            *self._likeliest(self._whole, give),
             "    for decode in new.get(len(s), ()):",
             "      row = decode(s, size, off)",
             f"      if row is not None: {give.format('row')}",
@@ -181,6 +193,35 @@ class _Code:
             *self._new("return {}"),
             "  except TROUBLE: pass",
             "  return insert_again(data, off)",
+        ]
+
+    def _inserts(self) -> list[str]:
+        # A frame: d, its length (4 bytes), w, places and a time (24 bytes), then the message.
+        head = b"I" + self._relation.to_bytes(4, "big") + b"N"
+        return [
+            "def inserts(block, pos, rows):",
+            "  GLOBAL",
+            "  append, off, end = rows.append, 0, len(block)",
+            "  try:",
+            f"    while block[pos + 30:pos + 36] == {head!r}:",
+            "      if block[pos] != 100 or block[pos + 5] != 119: break",
+            "      after = pos + 1 + int.from_bytes(block[pos + 1:pos + 5], 'big')",
+            "      if after > end: break",
+            "      data = block[pos + 30:after]",
+            f"      s, size = data.split({SEPARATOR!r}), len(data)",
+            "      row = None",
+            *(f"  {line}" for line in self._likeliest(self._whole, "row = {}; break")),
+            "      if row is None:",
+            "        for decode in new.get(len(s), ()):",
+            "          row = decode(s, size, off)",
+            "          if row is not None: break",
+            "        else:",
+            "          row = walk(data, off + 6, True)[0]",
+            "          if learner.learning: learn(data, off)",
+            "      append(row)",
+            "      pos = after",
+            "  except TROUBLE: pass",
+            "  return pos",
         ]
 
     def _update(self) -> list[str]:

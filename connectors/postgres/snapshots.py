@@ -21,9 +21,9 @@ from connectors.postgres.connection import Connection
 from connectors.postgres.options import WalOptions
 from connectors.postgres.text import params
 from connectors.sql.table import TargetColumn
-from liberator.event import ChangeEvent, Operation, Phase, Position, Row, Transaction
+from liberator.event import ChangeEvent, Events, Operation, Phase, Position, Row, Run, Transaction
 from liberator.schema import TableSchema
-from liberator.snapshot import Chunk, Progress, Window
+from liberator.snapshot import Chunk, Progress, Window, gives_values
 
 #: Seconds until a chunk is tried again that could not be read.
 _RETRY = 0.02
@@ -192,7 +192,7 @@ class Snapshots:
         """Whether no table is pending and nothing is held."""
         return not self.progress.pending and not self.waiting and self._whole is None
 
-    def next(self, decoder: ChangeDecoder, limit: int, now: float) -> list[ChangeEvent] | None:
+    def next(self, decoder: ChangeDecoder, limit: int, now: float) -> Sequence[ChangeEvent] | None:
         """The next rows to emit, perhaps none although something happened; None: it is the stream's turn."""
         self._close_cuts(decoder)
         if self._whole is not None:
@@ -208,7 +208,7 @@ class Snapshots:
             return None
         return self._take_up(pending[0], decoder)
 
-    def _take_up(self, name: str, decoder: ChangeDecoder) -> list[ChangeEvent] | None:
+    def _take_up(self, name: str, decoder: ChangeDecoder) -> Sequence[ChangeEvent] | None:
         table = self._tables[name]
         progress = self.progress[name]
         if progress.replace:
@@ -251,7 +251,7 @@ class Snapshots:
         self._retry_at = time.monotonic() + _RETRY
         self._refresh(name)
 
-    def _emit(self, chunk: Chunk, decoder: ChangeDecoder, limit: int) -> list[ChangeEvent]:
+    def _emit(self, chunk: Chunk, decoder: ChangeDecoder, limit: int) -> Events:
         rows, cursor = chunk.take(limit)
         if chunk.emitted <= limit:
             self._transaction = self._moment(decoder)
@@ -270,7 +270,7 @@ class Snapshots:
             self._refresh(chunk.table)
         return events
 
-    def _go_on(self, decoder: ChangeDecoder) -> list[ChangeEvent]:
+    def _go_on(self, decoder: ChangeDecoder) -> Events:
         """The next rows of a table without a key."""
         assert self._whole is not None
         name, whole = self._whole
@@ -300,11 +300,11 @@ class Snapshots:
         epoch, major, _ = decoder.position
         return Transaction("", Position(epoch, major), time.time_ns() // 1000, (None, major))
 
-    def _reads(self, schema: TableSchema, rows: list[Row]) -> list[ChangeEvent]:
+    def _reads(self, schema: TableSchema, rows: list[Row]) -> Events:
         topic = f"{self._source}.{schema.schema}.{schema.table}"
-        read, phase, transaction = Operation.READ, Phase.SNAPSHOT, self._transaction
-        assert transaction is not None
-        return [ChangeEvent(read, topic, schema, None, row, transaction, 0, 0, phase) for row in rows]
+        assert self._transaction is not None
+        run = Run(Operation.READ, topic, schema, rows, self._transaction, phase=Phase.SNAPSHOT)
+        return Events(run if rows else None)
 
     def _truncate(self, table: Table, decoder: ChangeDecoder) -> list[ChangeEvent]:
         if self._reader is None:
@@ -345,19 +345,3 @@ def _observe(window: Window) -> Callable[[int, ChangeEvent], bool]:
 
 def _behind(visible: Visibility) -> Callable[[int, ChangeEvent], bool]:
     return lambda xid, _event: not visible(xid)
-
-
-def gives_values(old: TableSchema, new: TableSchema) -> bool:
-    """Whether a change of columns may have given existing rows values that no event told of.
-
-    A column that was added without a default is null in every row. Everything else that adds or retypes
-    a column may have filled it; a rename looks like a drop and an addition at once.
-    """
-    before = {c.name: c for c in old.columns}
-    after = {c.name: c for c in new.columns}
-    added = [c for name, c in after.items() if name not in before]
-    if any(name not in after for name in before) and added:
-        return True
-    if any(c.default is not None or not c.nullable or c.generated for c in added):
-        return True
-    return any(before[n].native != c.native for n, c in after.items() if n in before)

@@ -31,7 +31,7 @@ from connectors.postgres.relations import Relations
 from connectors.postgres.replication import ReplicationStream
 from connectors.postgres.snapshots import Snapshots
 from liberator.errors import DecodeError, PositionLost, SourceError
-from liberator.event import ChangeEvent, Position
+from liberator.event import ChangeEvent, Events, Position
 from liberator.preflight import Finding
 from liberator.snapshot import Progress
 from liberator.source import Batch, Managed, Source, SourceStatus, State
@@ -225,13 +225,13 @@ class PostgresWal(Source):
         piece = self._snapshots.next(self._decoder, self.config.batch, now)
         if piece is not None:
             return self._batch(piece)
-        events: list[ChangeEvent] = []
+        events = Events()
         self._fill(events, 0.01 if self._snapshots.waiting else _WAIT)
         if not events and not self._decoder.open:
             self._prod(now)
         return self._batch(events)
 
-    def _fill(self, events: list[ChangeEvent], timeout: float) -> None:
+    def _fill(self, events: Events, timeout: float) -> None:
         """Decode until a batch is full, or nothing more has come and no transaction is half read."""
         decoder, limit = self._decoder, self.config.batch
         stream = self._stream
@@ -259,7 +259,7 @@ class PostgresWal(Source):
             elif len(block) < _SMALL and events:
                 time.sleep(_GATHER)
 
-    def _decode(self, events: list[ChangeEvent], limit: int) -> None:
+    def _decode(self, events: Events, limit: int) -> None:
         while True:
             try:
                 self._pos = self._decoder.decode(self._block, self._pos, events, limit)

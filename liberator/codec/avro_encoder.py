@@ -11,6 +11,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import count, repeat
 from typing import Any
 
 from liberator.codec import avro_tables
@@ -191,6 +192,8 @@ _ALL: Namespace = {
     "CREATE": Operation.CREATE,
     "UPDATE": Operation.UPDATE,
     "READ": Operation.READ,
+    "repeat": repeat,
+    "count": count,
 }
 
 
@@ -272,22 +275,47 @@ def _step(column: Column, i: int, names: Namespace) -> Lines:
     return out
 
 
-def compile_run(
-    schema: TableSchema, repeating: frozenset[int], names: Namespace
-) -> tuple[Callable[..., ChangeEvent | None], dict[int, avro_tables.Texts]]:
-    """The function that encodes a run of events, and the texts that it remembers by column.
+@dataclass(frozen=True, slots=True)
+class Encoders:
+    """What encodes the events of one table version, in the sense of :class:`liberator.codec.runs.Writer`;
+    ``texts`` are the values remembered, by column."""
 
-    ``repeating`` are the text columns worth remembering; ``names`` is what the function needs of its
+    run: Callable[..., ChangeEvent | None]
+    rows: Callable[..., None]
+    texts: dict[int, avro_tables.Texts]
+
+
+def compile_encoders(schema: TableSchema, repeating: frozenset[int], names: Namespace) -> Encoders:
+    """The functions that encode single events and runs of rows.
+
+    ``repeating`` are the text columns worth remembering; ``names`` is what the functions need of their
     writer: see :class:`liberator.codec.avro_write.ChangeWriter`.
     """
     table = _Table(schema, repeating)
-    body = [
-        "keys = records.keys.append",
-        "values = records.values.append",
+    names = table.names | names
+    state = table.state | {"now": None, "prefix": b""}
+    run = function("run schema, events, records", _run_lines(table), names, state)
+    rows = function("rows run, records", _rows_lines(table), names, state)
+    return Encoders(run, rows, {i: table.names[f"t{i}"] for i in repeating})
+
+
+_BEGIN = (
+    "keys = records.keys.append",
+    "values = records.values.append",
+    "if now is not shared.now:",
+    "    now = shared.now",
+    "    prefix = frame + now + place",
+)
+
+
+def _key(table: _Table) -> str:
+    return f"join((key_frame, {table.key}))" if table.key else "None"
+
+
+def _run_lines(table: _Table) -> list[str]:
+    return [
+        *_BEGIN,
         "transaction = phase = None",
-        "if now is not shared.now:",
-        "    now = shared.now",
-        "    prefix = frame + now + place",
         "for event in events:",
         "    if event.schema is not schema or (event.topic is not topic and event.topic != topic):",
         "        return event",
@@ -309,7 +337,7 @@ def compile_run(
         "            else:",
         "                value = join((head, number(ordinal), number(event.table_ordinal), made.rest, "
         f"{table.parts}))",
-        f"            key = join((key_frame, {table.key}))" if table.key else "            key = None",
+        f"            key = {_key(table)}",
         "            values(value)",
         "            keys(key)",
         "            continue",
@@ -318,6 +346,26 @@ def compile_run(
         "    slow(event, head, records)",
         "return None",
     ]
-    state = table.state | {"now": None, "prefix": b""}
-    run = function("run schema, events, records", body, table.names | names, state)
-    return run, {i: table.names[f"t{i}"] for i in repeating}
+
+
+def _rows_lines(table: _Table) -> list[str]:
+    return [
+        *_BEGIN,
+        "head = prefix + shared(run.transaction, run.phase)",
+        "first, shift = run.ordinal, run.table_ordinal - run.ordinal",
+        "if run.operation is READ: places = repeat(ordinals_r[0])",
+        "elif not shift: places = map(ordinals_c.__getitem__, count(first))",
+        "else: places = (number(n) + number(n + shift) + ordinals_c.rest for n in count(first))",
+        "done = 0",
+        "for after, place in zip(run.rows, places):",
+        "    try:",
+        f"        {table.unpack} = after",
+        *(f"        {line}" for line in table.lines),
+        f"        value = join((head, place, {table.parts}))",
+        f"        key = {_key(table)}",
+        "        values(value)",
+        "        keys(key)",
+        "    except Exception:",
+        "        slow(run.event(done), head, records)",
+        "    done += 1",
+    ]

@@ -8,12 +8,12 @@ business of ``avro``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cached_property, partial
 from typing import Any
 
 from liberator.codec import Producer
-from liberator.codec.avro_encoder import REPEATING, compile_row, compile_run, compile_shared
+from liberator.codec.avro_encoder import REPEATING, compile_encoders, compile_row, compile_shared
 from liberator.codec.avro_generate import Namespace
 from liberator.codec.avro_schema import column_branches, names, shared_part
 from liberator.codec.avro_tables import number, ordinals
@@ -35,8 +35,6 @@ from liberator.event import ABSENT, ChangeEvent, Operation, Phase, Row, Transact
 from liberator.log import Headers, Records
 from liberator.schema import TableSchema
 
-#: See :meth:`liberator.codec.runs.Writer.run`.
-Run = Callable[[TableSchema, Iterator[ChangeEvent], Records], ChangeEvent | None]
 #: How many different sets of absent columns are remembered per table version.
 REMEMBERED = 1000
 
@@ -187,22 +185,25 @@ class ChangeWriter:
         self._compile()
 
     def _compile(self) -> None:
-        run, texts = compile_run(self._rows.schema, self._repeating, self._names)
+        made = compile_encoders(self._rows.schema, self._repeating, self._names)
         #: See :class:`liberator.codec.runs.Writer`.
-        self.run: Run = run
-        for i, remembered in texts.items():
+        self.run: Callable[..., ChangeEvent | None] = made.run
+        self.rows: Callable[..., None] = made.rows
+        for i, remembered in made.texts.items():
             remembered.full = partial(self._remember_no_more, i)
 
     def _remember_no_more(self, i: int) -> None:
         """Compile anew before the next run, when all columns that are full are known."""
         self._repeating -= {i}
-        self.run = self._compiled_anew
+        self.run, self.rows = self._run_anew, self._rows_anew
 
-    def _compiled_anew(
-        self, schema: TableSchema, events: Iterator[ChangeEvent], records: Records
-    ) -> ChangeEvent | None:
+    def _run_anew(self, *run: Any) -> ChangeEvent | None:
         self._compile()
-        return self.run(schema, events, records)
+        return self.run(*run)
+
+    def _rows_anew(self, *run: Any) -> None:
+        self._compile()
+        self.rows(*run)
 
     def _column(self, i: int, value: Any) -> bytes:
         """A value that the generated code does not know; one that is absent concerns the whole event."""

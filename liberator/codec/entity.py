@@ -8,7 +8,7 @@ from typing import Protocol
 from liberator.codec.envelope import Append, Item, check_entity, frame, key_only, with_absent
 from liberator.codec.headers import HeaderReader, Meta, SharedHeaders, own_headers
 from liberator.errors import DecodeError
-from liberator.event import ChangeEvent, Row
+from liberator.event import ChangeEvent, Row, Run
 from liberator.log import Headers, Records
 from liberator.schema import TableSchema
 
@@ -67,6 +67,10 @@ class EntityWriter:
             records.keys.append(key)
             records.values.append(value)
         return None
+
+    def rows(self, run: Run, records: Records) -> None:
+        """See :class:`liberator.codec.runs.Writer`."""
+        self.run(run.schema, map(run.event, range(len(run.rows))), records)
 
 
 def add_tombstone(records: Records, headers: Headers) -> None:

@@ -27,7 +27,7 @@ from liberator.codec.envelope import (
 from liberator.codec.headers import SharedHeaders, own_headers, partial_row
 from liberator.codec.json_value import BOUNDS, TEXTS, nullable
 from liberator.errors import SchemaError
-from liberator.event import ABSENT, ChangeEvent, Operation, Phase, Row, Transaction
+from liberator.event import ABSENT, ChangeEvent, Operation, Phase, Row, Run, Transaction
 from liberator.log import Headers, Records
 from liberator.schema import Column, Kind, TableSchema
 
@@ -310,6 +310,10 @@ class ChangeWriter:
         }
         #: See :class:`liberator.codec.runs.Writer`.
         self.run = _compile_run(rows.schema, needs)
+
+    def rows(self, run: Run, records: Records) -> None:
+        """See :class:`liberator.codec.runs.Writer`."""
+        self.run(run.schema, map(run.event, range(len(run.rows))), records)
 
     def _column(self, i: int, value: Any) -> str:
         """A value that the generated code does not know; one that is absent concerns the whole event."""

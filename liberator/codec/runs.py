@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from typing import Protocol
 
-from liberator.event import ChangeEvent
+from liberator.event import ChangeEvent, Events, Run
 from liberator.log import Headers, Records
 from liberator.schema import TableSchema
 
@@ -28,6 +28,10 @@ class Writer(Protocol):
     def run(self, schema: TableSchema, events: Iterator[ChangeEvent], records: Records) -> ChangeEvent | None:
         """Append keys and values, and headers if there are any, until an event has another schema object
         or topic, which is returned; None when all are done. ``schema`` equals the writer's own."""
+        ...
+
+    def rows(self, run: Run, records: Records) -> None:
+        """Append keys and values of a run, and headers if there are any."""
         ...
 
 
@@ -48,22 +52,39 @@ class RunEncoder:
     def __call__(self, events: Sequence[ChangeEvent], records: Records) -> None:
         now = time.time_ns() // 1_000_000
         self._start(now)
-        topics, values = records.topics, records.values
-        rest = iter(events)
-        event = next(rest, None)
+        values = records.values
         try:
-            while event is not None:
-                known = self._by_object.get((id(event.schema), event.topic))
-                writer = known[0] if known is not None else self._find(event.schema, event.topic)
-                try:
-                    event = writer.run(event.schema, chain((event,), rest), records)
-                finally:
-                    topics.extend([writer.topic] * (len(values) - len(topics)))
+            for part in events.parts if isinstance(events, Events) else (events,):
+                if isinstance(part, Run):
+                    self._rows(part, records)
+                else:
+                    self._events(part, records)
         finally:
             records.headers.extend([_NO_HEADERS] * (len(values) - len(records.headers)))
             records.timestamps.extend([now] * (len(values) - len(records.timestamps)))
 
+    def _rows(self, run: Run, records: Records) -> None:
+        writer = self._find(run.schema, run.topic)
+        try:
+            writer.rows(run, records)
+        finally:
+            records.topics.extend([writer.topic] * (len(records.values) - len(records.topics)))
+
+    def _events(self, events: Sequence[ChangeEvent], records: Records) -> None:
+        topics, values = records.topics, records.values
+        rest = iter(events)
+        event = next(rest, None)
+        while event is not None:
+            writer = self._find(event.schema, event.topic)
+            try:
+                event = writer.run(event.schema, chain((event,), rest), records)
+            finally:
+                topics.extend([writer.topic] * (len(values) - len(topics)))
+
     def _find(self, schema: TableSchema, topic: str) -> Writer:
+        known = self._by_object.get((id(schema), topic))
+        if known is not None:
+            return known[0]
         made = self._by_fingerprint.get((schema.fingerprint, topic))
         if made is None:
             made = self._by_fingerprint[schema.fingerprint, topic] = self._make(schema, topic)

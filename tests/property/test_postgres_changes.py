@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from connectors.postgres.changes import NotData
 from liberator.errors import DecodeError
+from liberator.event import Events
 from tests.frames import SCHEMA, decoder, delete, insert, keepalive, relation, transaction, truncate, update
 
 BLOCK = relation() + b"".join(
@@ -27,7 +28,7 @@ BLOCK = relation() + b"".join(
 
 def consume(block):
     made = decoder()
-    events = []
+    events = Events()
     pos = 0
     with contextlib.suppress(DecodeError, NotData):
         end = made.decode(block, pos, events, 10_000)

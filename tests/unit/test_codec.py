@@ -18,7 +18,7 @@ from liberator.codec.json import JsonCodec, plain_key, to_plain
 from liberator.codec.json_value import decimal_parts, decimal_text
 from liberator.codec.plain import date_text, interval_text, timestamp_text
 from liberator.errors import DecodeError, SchemaError
-from liberator.event import ABSENT, ChangeEvent, Operation, Phase, Position, Transaction
+from liberator.event import ABSENT, ChangeEvent, Events, Operation, Phase, Position, Run, Transaction
 from liberator.log import Record, Records
 from liberator.registry.memory import MemoryRegistry
 from liberator.schema import Column, Kind, LogicalType, TableSchema
@@ -447,8 +447,10 @@ def test_equal_schemas_that_are_different_objects_share_what_was_compiled(monkey
     from liberator.codec import avro_write
 
     made = []
-    compile_run = avro_write.compile_run
-    monkeypatch.setattr(avro_write, "compile_run", lambda *args: made.append(1) or compile_run(*args))
+    compile_encoders = avro_write.compile_encoders
+    monkeypatch.setattr(
+        avro_write, "compile_encoders", lambda *args: made.append(1) or compile_encoders(*args)
+    )
     events = [
         replace(event, schema=replace(ORDERS), topic="".join(["t", "est"]))
         for n in range(50)
@@ -601,3 +603,27 @@ def test_a_later_delete_of_the_same_key_is_not_taken_for_the_former(codec):
     # of the first pair the tombstone was compacted away, of the second the delete
     left = Records.of([everything[0], everything[2], everything[4]])
     assert RecordDecoder(registry).decode(left) == [*first, *second]
+
+
+@pytest.mark.parametrize("envelope", ["change", "entity"])
+@pytest.mark.parametrize("codec", CODECS)
+def test_a_run_of_rows_is_encoded_as_its_events_are(codec, envelope):
+    base = transaction(7, create(ORDERS, id=1))[0]
+    rows = [(n, f"note {n % 150}", n % 500) for n in (*range(300), 1 << 40, -5)]
+    odd = [(1, None, None), (2, ABSENT, 5)]
+    runs = [
+        Run(Operation.CREATE, "shop.orders", ORDERS, rows, base.transaction, 1, 1),
+        Run(Operation.CREATE, "shop.orders", ORDERS, odd, base.transaction, 900, 3, Phase.AHEAD),
+        Run(Operation.READ, "shop.orders", ORDERS, rows, base.transaction, phase=Phase.SNAPSHOT),
+    ]
+    events = Events(runs[0])
+    events.tail.append(replace(base, topic="shop.orders", ordinal=400, table_ordinal=400))
+    for run in runs[1:]:
+        events.extend(run)
+    assert len(events) == len(list(events)) == 2 * len(rows) + 3
+    registry, records = encoded(events, codec, envelope)
+    plain, expected = encoded(list(events), codec, envelope)
+    assert records.topics == expected.topics
+    assert records.keys == expected.keys
+    assert records.headers == expected.headers
+    assert RecordDecoder(registry).decode(records) == list(events) == RecordDecoder(plain).decode(expected)

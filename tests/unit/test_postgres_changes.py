@@ -6,7 +6,7 @@ import pytest
 
 from connectors.postgres.changes import NotData
 from liberator.errors import DecodeError
-from liberator.event import ABSENT, Operation, Phase, Position
+from liberator.event import ABSENT, Events, Operation, Phase, Position
 from tests.frames import (
     begin,
     commit,
@@ -26,7 +26,7 @@ ROWS = [insert(str(n), "x") for n in range(1, 6)]
 
 
 def decode(made, block, limit=1000):
-    events = []
+    events = Events()
     end = made.decode(block, 0, events, limit)
     return events, end
 
@@ -51,7 +51,7 @@ def test_the_end_of_a_block_may_fall_anywhere():
         made = decoder()
         events, end = decode(made, block[:cut])
         more, rest = decode(made, block[end:])
-        assert [e.position for e in events + more] == [e.position for e in whole]
+        assert [e.position for e in [*events, *more]] == [e.position for e in whole]
         assert rest == len(block) - end
         assert made.position == Position(1, 3048)
 
