@@ -89,7 +89,7 @@ def test_a_sink_that_has_caught_up_commits_each_change_as_it_comes(bench):
                 assert time.monotonic() - began < 10
                 time.sleep(0.0005)
             late.append(time.monotonic() - began)
-        assert sorted(late)[10] < 0.1
+        assert sorted(late)[10] < 0.5  # it does not wait until a commit for the place alone is due
         assert bench.store.commits >= 20
     finally:
         stop.set()

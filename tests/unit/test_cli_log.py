@@ -10,6 +10,7 @@ import pytest
 
 from liberator.event import Position
 from liberator.log import Cursor, Records
+from liberator.log.embedded import EmbeddedLog
 from liberator.schema import Kind, LogicalType
 from liberator.source import State
 from liberator.testing.events import create, delete, read, table, transaction, update
@@ -118,12 +119,14 @@ def test_tail_of_a_topic_that_does_not_exist_suggests_one(desk):  # noqa: F811
     )
 
 
-def test_tail_follows_what_is_appended_meanwhile(desk):  # noqa: F811
+def test_tail_follows_what_is_appended_meanwhile(desk, monkeypatch):  # noqa: F811
     with desk.log():
         pass
+    waiting, wait = threading.Event(), EmbeddedLog.wait
+    monkeypatch.setattr(EmbeddedLog, "wait", lambda *given: waiting.set() or wait(*given))
 
     def write_later():
-        time.sleep(0.3)
+        assert waiting.wait(30)
         desk.capture(*STORY)
 
     writer = threading.Thread(target=write_later)
