@@ -28,6 +28,7 @@ from connectors.sql.table import TargetColumn
 from liberator.errors import DecodeError, SourceError
 from liberator.event import Row
 from liberator.schema import Column, Kind, TableSchema
+from liberator.source import Managed
 
 if TYPE_CHECKING:
     from connectors.sql.horizon import Horizons
@@ -260,6 +261,12 @@ class PostgresReader(Reader):
         return digest
 
     # -- what is settled ---------------------------------------------------------------------------
+
+    def commit_column(self, table: SourceTable, column: str) -> list[Managed]:
+        """See :mod:`connectors.postgres.commit_column`."""
+        from connectors.postgres.commit_column import managed
+
+        return managed(self, table, column)
 
     def horizons(self) -> Horizons:
         """See :mod:`connectors.postgres.horizon`."""

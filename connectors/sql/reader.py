@@ -23,6 +23,7 @@ from liberator.event import Row
 from liberator.options import redact
 from liberator.patterns import Patterns
 from liberator.schema import Column, TableSchema
+from liberator.source import Managed
 
 if TYPE_CHECKING:
     from connectors.sql.horizon import Horizons
@@ -76,6 +77,8 @@ class Reader(ABC):
     transactional_ddl: ClassVar[bool] = True
     #: An expression for the database's own clock, of a type that has a zone where there is one.
     clock: ClassVar[str] = "current_timestamp"
+    #: Whether ``(a, b) > (1, 2)`` is looked up in an index.
+    row_values: ClassVar[bool] = True
     #: The longest identifier, in bytes; None: no limit.
     longest_name: ClassVar[int | None] = None
 
@@ -203,7 +206,16 @@ class Reader(ABC):
         """What stands behind ``from`` for a table."""
         return self.quote(table.schema, table.name)
 
+    def listed(self, schema: TableSchema) -> str:
+        """What stands between ``select`` and ``from`` for all of a table's columns, in order."""
+        return ", ".join(map(self.quote, schema.names))
+
     # -- what is settled ---------------------------------------------------------------------------
+
+    def commit_column(self, table: SourceTable, column: str) -> list[Managed]:
+        """What makes ``column`` hold the transaction of a row's last change, with its present state; nothing
+        where a database has no such numbers."""
+        return []
 
     @abstractmethod
     def horizons(self) -> Horizons:
