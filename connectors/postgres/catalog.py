@@ -133,6 +133,10 @@ class Catalog:
                 )  # fmt: skip
         return out
 
+    def described(self, schema: str, table: str, columns: Sequence[dict[str, Any]]) -> TableSchema:
+        """The schema that these rows of the statement ``columns`` describe."""
+        return TableSchema("postgresql", self._database, schema, table, tuple(map(self._column, columns)))
+
     def _is_published(self, table: Table, row: dict[str, Any]) -> bool:
         if row["attgenerated"] and not (self._generated and row["attgenerated"] == "s"):
             return False
