@@ -53,7 +53,7 @@ _RESIDUE: Final = 0x2144DF1C
 
 
 def missing(rest: bytes, block: int) -> int:
-    """How much to read behind ``rest``, the begin of an event: a block, or what a larger event still lacks."""
+    """How much to read behind ``rest``, the begin of an event: a block, or what a larger event lacks."""
     return max(block, int.from_bytes(rest[9:13], "little") - len(rest)) if len(rest) >= 13 else block
 
 

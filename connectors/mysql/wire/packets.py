@@ -160,7 +160,6 @@ class Packets:
                 left = until - time.monotonic()
                 if left <= 0 or not self._poll.poll(left * 1000):
                     return b""
-                until = min(until, time.monotonic() + left)
                 continue
             except OSError as exc:
                 raise SourceError(
