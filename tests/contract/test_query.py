@@ -138,7 +138,7 @@ class TestCommitColumnOnPostgres(Postgres, QueryContract):
     by_key = False
 
     @pytest.fixture(autouse=True)
-    def _column(self, _table):
+    def _column(self, _table, _directory):
         source = self.make()
         assert source.extra("commit-column")
         assert [managed.kind for managed in source.setup()] == ["commit column", "index"]
