@@ -274,9 +274,9 @@ class SqliteChangeTable(ChangeTable):
                 out.append(
                     Finding(
                         "warning", "replace",
-                        f"{table.full_name} has a unique index: `replace` may delete other rows, which triggers"
-                        " hear of only with recursive_triggers",
-                        "run `pragma recursive_triggers = on` in the application, or say `on conflict do update`",
+                        f"{table.full_name} has a unique index: `replace` may delete other rows, and triggers"
+                        " hear of that only with recursive_triggers",
+                        "run `pragma recursive_triggers = on` in the application",
                     )
                 )  # fmt: skip
         return out
