@@ -7,7 +7,8 @@ of libs/mysql/serialization. MariaDB: GTID_EVENT and GTID_LIST_EVENT of its repl
 from __future__ import annotations
 
 import struct
-from typing import Final
+from collections.abc import Callable
+from typing import Final, NamedTuple
 
 from connectors.mysql.wire.events import damaged, packed_int, spell_xid
 from connectors.mysql.wire.gtid import GtidSet, spell_uuid
@@ -19,7 +20,13 @@ _timed_gtid = struct.Struct("<B16sqBqqQ").unpack_from
 _GTID_SIZE: Final = 42
 _TIMED_GTID_SIZE: Final = 50
 _TIME_BITS: Final = (1 << 55) - 1
-_END: Final = (1 << 63) - 1
+_TIME_FOLLOWS: Final = 1 << 55
+#: A length of at most this stands in its first byte.
+_PLAIN_LENGTH: Final = 250
+#: The usual transaction's has this first byte, and two behind it.
+_TWO_BYTES: Final = 252
+#: The one kind of logical clock there is.
+_CLOCK: Final = 2
 _maria_gtid = struct.Struct("<QIB").unpack_from
 _MARIA_GTID_SIZE: Final = 19
 _maria_listed = struct.Struct("<IIQ")
@@ -29,7 +36,7 @@ _spelled: dict[bytes, str] = {}
 _SPELLED_MOST: Final = 1000
 
 
-class Gtid:
+class Gtid(NamedTuple):
     """A transaction of MySQL begins.
 
     ``sid`` is its uuid, with ``:tag`` if it has one, and ``number`` its number there; ``""`` and 0 for an
@@ -38,17 +45,14 @@ class Gtid:
     transaction in the binlog, in bytes, 0 if not told.
     """
 
-    __slots__ = ("committed", "flags", "last_committed", "length", "number", "original", "sequence", "sid")
-
-    def __init__(
-        self, sid: str, number: int, flags: int, logical: tuple[int, int], times: tuple[int, int], length: int
-    ):
-        self.sid = sid
-        self.number = number
-        self.flags = flags
-        self.last_committed, self.sequence = logical
-        self.committed, self.original = times
-        self.length = length
+    sid: str
+    number: int
+    flags: int
+    last_committed: int
+    sequence: int
+    committed: int
+    original: int
+    length: int
 
     def __str__(self) -> str:
         return f"{self.sid}:{self.number}" if self.sid else "anonymous"
@@ -71,19 +75,16 @@ COMMIT_ALTER: Final = 4
 ROLLBACK_ALTER: Final = 8
 
 
-class MariaGtid:
+class MariaGtid(NamedTuple):
     """A transaction ("event group") of MariaDB begins; ``xid`` (of XA transactions) as XA statements spell
     it. ``extra`` are the flags behind those of all events, 0 if there are none."""
 
-    __slots__ = ("domain", "extra", "flags", "sequence", "server_id", "xid")
-
-    def __init__(self, domain: int, server_id: int, sequence: int, flags: int, xid: str = "", extra: int = 0):
-        self.domain = domain
-        self.server_id = server_id
-        self.sequence = sequence
-        self.flags = flags
-        self.xid = xid
-        self.extra = extra
+    domain: int
+    server_id: int
+    sequence: int
+    flags: int
+    xid: str = ""
+    extra: int = 0
 
     def __str__(self) -> str:
         return f"{self.domain}-{self.server_id}-{self.sequence}"
@@ -94,18 +95,32 @@ def parse_gtid(data: bytes, start: int, end: int) -> Gtid:
     if end - start < _TIMED_GTID_SIZE:
         return _parse_old_gtid(data, start, end)
     flags, uuid, number, clock, last_committed, sequence, time = _timed_gtid(data, start)
+    if clock != _CLOCK or number < 0:
+        raise damaged("gtid")
+    sid = (_spelled.get(uuid) or _spell(uuid)) if number else ""
+    # The time has 55 bits; one more says that the original one follows; then the length begins.
+    length = time >> 56
     committed = original = time & _TIME_BITS
-    at = start + _GTID_SIZE + 7
-    if time & _TIME_BITS + 1:
+    if length == _TWO_BYTES and not time & _TIME_FOLLOWS and end > start + _TIMED_GTID_SIZE + 1:
+        length = data[start + _TIMED_GTID_SIZE] | data[start + _TIMED_GTID_SIZE + 1] << 8
+    elif time & _TIME_FOLLOWS or length > _PLAIN_LENGTH:
+        original, length = _parse_rest(data, start + _GTID_SIZE + 7, end, time)
+    # A tuple of the class, past the function that checks its arguments: that alone took as long as the rest.
+    return _new(Gtid, (sid, number, flags, last_committed, sequence, committed, original, length))
+
+
+_new: Final[Callable[[type[Gtid], tuple[object, ...]], Gtid]] = tuple.__new__
+
+
+def _parse_rest(data: bytes, at: int, end: int, time: int) -> tuple[int, int]:
+    """The time of commit where the transaction came from, and its length."""
+    original = time & _TIME_BITS
+    if time & _TIME_FOLLOWS:
+        if at + 7 > end:
+            raise damaged("gtid")
         original = int.from_bytes(data[at : at + 7], "little")
         at += 7
-    if clock != 2 or not 0 <= number < _END:
-        raise damaged("gtid")
-    length = data[at] if at < end else 0
-    if length > 250:
-        length = packed_int(data, at, end)[0]
-    sid = (_spelled.get(uuid) or _spell(uuid)) if number else ""
-    return Gtid(sid, number, flags, (last_committed, sequence), (committed, original), length)
+    return original, packed_int(data, at, end)[0] if at < end else 0
 
 
 def _parse_old_gtid(data: bytes, start: int, end: int) -> Gtid:
@@ -113,9 +128,9 @@ def _parse_old_gtid(data: bytes, start: int, end: int) -> Gtid:
     if end - start < _GTID_SIZE:
         raise damaged("gtid")
     flags, uuid, number, clock, last_committed, sequence = _gtid(data, start)
-    if clock != 2 or not 0 <= number < _END:
+    if clock != _CLOCK or number < 0:
         raise damaged("gtid")
-    return Gtid(_spell(uuid) if number else "", number, flags, (last_committed, sequence), (0, 0), 0)
+    return Gtid(_spell(uuid) if number else "", number, flags, last_committed, sequence, 0, 0, 0)
 
 
 def _spell(uuid: bytes) -> str:
@@ -156,14 +171,14 @@ def parse_tagged_gtid(data: bytes, start: int, end: int) -> Gtid:
     if at > end or len(uuid) != 16 or not _is_tag(tag):
         raise damaged("tagged_gtid")
     number, last_committed, sequence = (_signed(fields.get(field, 0)) for field in (2, 4, 5))
-    if not 0 < number < _END:
+    if number <= 0:
         raise damaged("tagged_gtid")
     sid = _spelled.get(uuid) or _spell(uuid)
     committed = fields.get(6, 0)
     return Gtid(
         f"{sid}:{tag.decode()}" if tag else sid,
-        number, fields.get(0, 0), (last_committed, sequence),
-        (committed, fields.get(7, committed)), fields.get(8, 0),
+        number, fields.get(0, 0), last_committed, sequence,
+        committed, fields.get(7, committed), fields.get(8, 0),
     )  # fmt: skip
 
 

@@ -60,12 +60,10 @@ class Query:
 
 def is_begin(data: bytes, start: int, end: int) -> bool:
     """Whether the body of a QUERY event is the BEGIN of a transaction, without parsing the rest."""
-    if not data.startswith(b"BEGIN", end - 5):
+    if data[end - 5 : end] != b"BEGIN" or end - start < _HEAD_SIZE:
         return False
-    if end - start < _HEAD_SIZE:
-        raise damaged("query")
-    head = _head(data, start)
-    return start + _HEAD_SIZE + head[4] + head[2] + 1 == end - 5  # type: ignore[no-any-return]
+    # The sizes of the database's name and of the status variables, and the zero behind the name.
+    return start + _HEAD_SIZE + data[start + 8] + (data[start + 11] | data[start + 12] << 8) == end - 6
 
 
 def parse_query(data: bytes, start: int, end: int) -> Query:

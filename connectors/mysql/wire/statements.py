@@ -309,7 +309,7 @@ def _set(tokens: Tokens, database: str) -> Statement:
 
 
 def _do(tokens: Tokens, database: str) -> Statement:
-    """Logged when a session ends that held a lock by name; all else calls functions, which may change rows."""
+    """Logged where a session ends that held a lock by name; all else calls functions, which may do much."""
     return Statement(Act.OTHER if tokens.skip("RELEASE_LOCK") else Act.DML)
 
 
