@@ -1,4 +1,4 @@
-"""Targets for tests of SQL sinks: the same few verbs over a SQLite file and a Postgres database."""
+"""Targets for tests of SQL sinks: the same few verbs over a SQLite file and databases at servers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+import pymysql
+import pytest
+from pymysql.constants import CLIENT
 
+from connectors.mysql.connection import connect
+from connectors.mysql.sink import MysqlSink
 from connectors.postgres.sink import PostgresSink
 from connectors.sql.sink import SqlSink
 from connectors.sqlite.sink import SqliteSink
@@ -99,3 +104,38 @@ class PostgresTarget(Target):
     def execute(self, script: str) -> None:
         with psycopg.connect(self.url, autocommit=True) as conn:
             conn.execute(script.encode())
+
+
+class MySqlTarget(Target):
+    """A MySQL or MariaDB database, written to in standard SQL: names in double quotes."""
+
+    def __init__(self, url: str, kind: str = "mysql"):
+        self.url, self.kind = url, kind
+
+    def sink(self, name: str = "sink", **options: Any) -> MysqlSink:
+        return MysqlSink(name, MysqlSink.Config(type="mysql", url=self.url, **options))
+
+    def query(self, sql: str) -> list[tuple[Any, ...]]:
+        # "text" as a cast's type is char here.
+        with self._connected() as conn, conn.cursor() as cursor:
+            cursor.execute(sql.replace(" as text)", " as char)").encode())
+            return list(cursor.fetchall())
+
+    def execute(self, script: str) -> None:
+        with self._connected() as conn, conn.cursor() as cursor:
+            cursor.execute(script.encode())
+            while cursor.nextset():
+                pass
+
+    def _connected(self) -> closing[pymysql.Connection]:
+        conn = connect(self.url, client_flag=CLIENT.MULTI_STATEMENTS)
+        conn.query(b"set session sql_mode = 'ANSI,STRICT_ALL_TABLES,NO_BACKSLASH_ESCAPES'")
+        return closing(conn)
+
+
+def mysql_target(request: pytest.FixtureRequest, kind: str, monkeypatch: pytest.MonkeyPatch) -> MySqlTarget:
+    """The fresh database of ``mysql`` or ``mariadb``; ``mysql staged``: with a stage for every row."""
+    if kind.endswith(" staged"):
+        monkeypatch.setattr("connectors.mysql.writer.FEW", 0)
+    kind = kind.removesuffix(" staged")
+    return MySqlTarget(request.getfixturevalue(f"{kind}_database"), kind)

@@ -33,9 +33,10 @@ class Bookkeeping:
         self._tables = dialect.quoted(TableName(schema, TABLES))
         self._create = {
             TableName(schema, CURSORS): f"create table {self._cursors} (sink {dialect.text_key} not null "
-            f"primary key, generation bigint not null, {dialect.quote('cursor')} text, updated_at text)",
+            f"primary key, generation bigint not null, {dialect.quote('cursor')} {dialect.long_text}, "
+            f"updated_at text){dialect.table_options}",
             TableName(schema, TABLES): f"create table {self._tables} (name {dialect.text_key} not null "
-            "primary key, sink text not null, topic text not null)",
+            f"primary key, sink text not null, topic text not null){dialect.table_options}",
         }
         self._generation = 0
 
@@ -107,7 +108,7 @@ class Bookkeeping:
 
     def claim(self, table: TableName, topic: str) -> None:
         """Note that ``topic`` goes into ``table``. Raises SinkError if another topic goes there."""
-        mark, name = self._dialect.mark, self._dialect.same(str(table))
+        mark, name = self._dialect.mark, self._dialect.same_table(str(table))
         if table in self._names:
             raise SinkError(
                 f"topic {topic} would go into {table}, which is liberator's own",

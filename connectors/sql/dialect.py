@@ -98,16 +98,22 @@ class Dialect(ABC):
 
     #: The name that ``TableSchema.dialect`` uses for this kind of database.
     name: ClassVar[str]
-    #: How many bytes an identifier may have; None: as many as it likes.
+    #: How many bytes, or characters, an identifier may have; None: as many as it likes.
     longest_name: ClassVar[int | None] = None
+    #: Whether it is characters that are counted.
+    counts_characters: ClassVar[bool] = False
     #: Whether tables live in schemas.
     has_schemas: ClassVar[bool] = False
     #: Whether DDL can be rolled back; if not, it must not be run after rows of the same batch.
     transactional_ddl: ClassVar[bool] = True
     #: The schema for tables whose name has none, known once connected; None without schemas.
     home: str | None = None
-    #: A text type that can be a key.
-    text_key: ClassVar[str] = "text"
+    #: A text type that can be a key, and one that has no limit.
+    text_key: str = "text"
+    long_text: ClassVar[str] = "text"
+    #: What stands behind the type of a new column that may be null, and behind a new table.
+    nullable: ClassVar[str] = ""
+    table_options: str = ""
 
     @abstractmethod
     def connect(self, reading: bool = False) -> None:
@@ -184,9 +190,9 @@ class Dialect(ABC):
     def prepare(self, table: TableName, columns: Sequence[Column], origin: str) -> None:  # noqa: B027
         """Make what the columns' types need (a schema, enum types) before the table is looked at."""
 
-    def key_type(self, type_: str) -> str:
-        """``type_`` for a column of a primary key, where that has to be another."""
-        return type_
+    def key_types(self, types: Sequence[str]) -> Sequence[str]:
+        """The types of a primary key's columns, where those in a key have to be others."""
+        return types
 
     def writer(self, table: Table, lossy: bool) -> Writer:
         """What writes rows of one table; a dialect with something faster returns its own."""
@@ -204,5 +210,13 @@ class Dialect(ABC):
         return name if table.schema is None else f"{self.quote(table.schema)}.{name}"
 
     def same(self, name: str) -> str:
-        """``name`` in the form in which the database compares identifiers."""
+        """``name`` in the form in which the database compares names of columns."""
+        return name
+
+    def same_table(self, name: str) -> str:
+        """The same for names of tables."""
+        return self.same(name)
+
+    def spellable(self, name: str) -> str:
+        """``name`` without the characters that the database has in no name, however it is quoted."""
         return name

@@ -62,13 +62,25 @@ def column_names(dialect: Dialect, names: Iterable[str]) -> list[str]:
 
 def shorten(dialect: Dialect, name: str, suffix: bool = False) -> str:
     """``name`` as the target can spell it; ``suffix``: with a hash even if it is short enough."""
-    longest = dialect.longest_name
-    encoded = name.encode("utf-8", "surrogatepass")
-    fits = longest is None or len(encoded) <= longest
-    if fits and not suffix:
+    spellable = dialect.spellable(name)
+    if _length(dialect, spellable) is None and spellable == name and not suffix:
         return name
-    digest = hashlib.sha256(encoded).hexdigest()[:8]
-    if longest is not None:
-        # Cut between characters: a half character would not be UTF-8.
-        name = encoded[: longest - len(digest) - 1].decode("utf-8", "ignore")
-    return f"{name}_{digest}"
+    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    longest = _length(dialect, f"{spellable}_{digest}")
+    if longest is None:
+        return f"{spellable}_{digest}"
+    room = longest - len(digest) - 1
+    if dialect.counts_characters:
+        return f"{spellable[:room]}_{digest}"
+    # Cut between characters: a half character would not be UTF-8.
+    cut = spellable.encode("utf-8", "surrogatepass")[:room].decode("utf-8", "ignore")
+    return f"{cut}_{digest}"
+
+
+def _length(dialect: Dialect, name: str) -> int | None:
+    """The longest that a name may be, where this one is longer."""
+    longest = dialect.longest_name
+    if longest is None:
+        return None
+    length = len(name if dialect.counts_characters else name.encode("utf-8", "surrogatepass"))
+    return longest if length > longest else None

@@ -10,7 +10,7 @@ can change its mind.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from connectors.sql.dialect import Dialect, Existing, ExistingColumn, TableName, TargetType
 from connectors.sql.naming import column_names, shorten, table_name
@@ -87,7 +87,15 @@ class Planner:
             key += [
                 w.name for w in wanted if w.index >= len(origin.columns) and w.column.name in self._extra.key
             ]
-        return wanted, key
+        return self._keyed(wanted, key), key
+
+    def _keyed(self, wanted: list[Wanted], key: Sequence[str]) -> list[Wanted]:
+        """The columns with those types for the key's that can be in one."""
+        by_name = {w.name: w.type for w in wanted}
+        types = dict(zip(key, self._dialect.key_types([by_name[k].sql for k in key]), strict=True))
+        return [
+            replace(w, type=TargetType(types[w.name], w.type.loss)) if w.name in types else w for w in wanted
+        ]
 
     def _type(self, name: TableName, column: Column, origin: TableSchema) -> TargetType:
         type_ = self._dialect.type_of(column, origin.dialect)
@@ -110,13 +118,16 @@ class Planner:
     def _create_sql(self, name: TableName, wanted: Sequence[Wanted], key: Sequence[str]) -> str:
         quote = self._dialect.quote
         lines = [
-            f"{quote(w.name)} {self._dialect.key_type(w.type.sql) if w.name in key else w.type.sql}"
-            + (" not null" if w.name in key else "")
+            f"{quote(w.name)} {w.type.sql}{' not null' if w.name in key else self._dialect.nullable}"
             for w in wanted
         ]
         if key:
             lines.append(f"primary key ({', '.join(map(quote, key))})")
-        return f"create table {self._dialect.quoted(name)} (\n    " + ",\n    ".join(lines) + "\n)"
+        return (
+            f"create table {self._dialect.quoted(name)} (\n    "
+            + ",\n    ".join(lines)
+            + f"\n){self._dialect.table_options}"
+        )
 
     def _suit(
         self, name: TableName, wanted: Sequence[Wanted], key: Sequence[str], existing: Existing
@@ -145,7 +156,7 @@ class Planner:
             self._altering()
             self._dialect.execute(
                 f"alter table {self._dialect.quoted(name)} add column "
-                f"{self._dialect.quote(want.name)} {want.type.sql}"
+                f"{self._dialect.quote(want.name)} {want.type.sql}{self._dialect.nullable}"
             )
 
     def _alter(

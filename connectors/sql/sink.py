@@ -149,7 +149,9 @@ class SqlSink(Sink):
 
     def _apply(self, events: Sequence[ChangeEvent]) -> None:
         """Cut events into segments where a stream changes its schema, and apply them."""
-        assert self._mode is not None
+        assert self._mode is not None and self._dialect is not None
+        if not self._dialect.transactional_ddl and not self._dirty:
+            self._foresee(events)
         segment = Segment()
         topic: str | None = None
         schema: TableSchema | None = None
@@ -169,6 +171,17 @@ class SqlSink(Sink):
             append_to_topic(event)
         if segment.events:
             self._write(segment)
+
+    def _foresee(self, events: Sequence[ChangeEvent]) -> None:
+        """Where DDL commits: have all that these events need made before the first of their rows is written.
+        What a later version has more than an earlier one does not hurt the earlier one."""
+        topic: str | None = None
+        schema: TableSchema | None = None
+        for event in events:
+            if event.schema is not schema or event.topic != topic:
+                topic, schema = event.topic, event.schema
+                if self._is_news(topic, schema):
+                    self._meet(topic, schema)
 
     def _write(self, segment: Segment) -> None:
         assert self._mode is not None

@@ -1,4 +1,4 @@
-"""Physical values as SQL databases spell them: dates, times, decimals, intervals.
+"""Physical values as SQL databases spell them: dates, times, decimals, intervals, arrays.
 
 The spelling is the one that Postgres prints and every other database of ours reads: ``2024-02-29``,
 ``12:34:56.000001``, ``0044-03-15 BC``. A fraction of a second has six digits or is left out, so that texts
@@ -8,9 +8,14 @@ sort as the times do. Escapes (see :mod:`liberator.schema`) are such text alread
 from __future__ import annotations
 
 import datetime
+import json
+from collections.abc import Callable
 from functools import lru_cache
+from math import isfinite
+from typing import Any
 
 from liberator.codec.json_value import digits
+from liberator.schema import ESCAPABLE, Kind, LogicalType
 
 _EPOCH = datetime.date(1970, 1, 1).toordinal()
 _LAST = datetime.date.max.toordinal()
@@ -99,3 +104,56 @@ def ewkb(value: tuple[bytes, int | None]) -> bytes:
     order = "little" if wkb[:1] == b"\x01" else "big"
     kind = int.from_bytes(wkb[1:5], order) | _SRID_FLAG  # type: ignore[arg-type]
     return wkb[:1] + kind.to_bytes(4, order) + srid.to_bytes(4, order) + wkb[5:]  # type: ignore[arg-type]
+
+
+def real(value: float) -> str:
+    """A float in the fewest digits that say which one it is: ``0.1``, ``NaN``, ``-Infinity``."""
+    text = repr(value)
+    return _ENDLESS.get(text, text)
+
+
+def array(values: tuple[Any, ...], item: Callable[[Any], Any]) -> str:
+    """One dimension of elements as a JSON array; ``item`` makes an element plain."""
+    return json.dumps([None if v is None else item(v) for v in values], ensure_ascii=False)
+
+
+def element(type_: LogicalType) -> Callable[[Any], Any]:
+    """What an array's element is in JSON: a number or a truth where JSON has it exactly, else text."""
+    if type_.kind in (Kind.BOOL, Kind.INT16, Kind.INT32, Kind.INT64):
+        return lambda v: v
+    if type_.kind in (Kind.FLOAT32, Kind.FLOAT64):
+        return lambda v: v if isfinite(v) else real(v)
+    spell = text(type_)
+    return (lambda v: v if type(v) is str else spell(v)) if type_.kind in ESCAPABLE else spell
+
+
+def text(type_: LogicalType) -> Callable[[Any], str]:
+    """From a physical value that is no escape to its text, for a column that takes any text."""
+    match type_.kind:
+        case Kind.DECIMAL:
+            scale = type_.scale
+            if scale is None:
+                return lambda v: decimal(*v)
+            fixed = scale
+            return lambda v: decimal(v, fixed)
+        case Kind.ARRAY:
+            assert type_.item is not None
+            item = element(type_.item)
+            return lambda v: array(v, item)
+        case _:
+            return _TEXT.get(type_.kind, str)
+
+
+_ENDLESS = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
+_TEXT: dict[Kind, Callable[[Any], str]] = {
+    Kind.BOOL: lambda v: "true" if v else "false",
+    Kind.FLOAT32: real,
+    Kind.FLOAT64: real,
+    Kind.BYTES: bytes.hex,
+    Kind.DATE: date,
+    Kind.TIME: time,
+    Kind.TIMESTAMP: timestamp,
+    Kind.TIMESTAMPTZ: lambda v: timestamp(v, "+00:00"),
+    Kind.INTERVAL: interval,
+    Kind.GEOMETRY: lambda v: ewkb(v).hex(),
+}

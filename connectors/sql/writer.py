@@ -165,4 +165,4 @@ class Writer:
         key = self.table.key[:-1] if only else self.table.key
         params: list[Any] = [*self.encoder(tuple(terms.used))([row])[0], *self.encoder(key)([old])[0]]
         condition = f"{terms.match(key)} and {only}" if only else terms.match(key)
-        return self.dialect.execute(f"{sql} where {condition}", params)[1]
+        return self.dialect.many(f"{sql} where {condition}", [params])

@@ -25,7 +25,6 @@ Escapes are stored as they are: all columns that can hold one are TEXT.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Sequence
 from math import isnan
@@ -170,7 +169,7 @@ def converter(type_: LogicalType) -> Callable[[Any], Any] | None:
         return _decimal(type_.scale)
     if type_.kind is Kind.ARRAY:
         assert type_.item is not None
-        return _array(converter(type_.item))
+        return _array(type_.item)
     return _CONVERT.get(type_.kind)
 
 
@@ -181,14 +180,9 @@ def _decimal(scale: int | None) -> Callable[[Any], str]:
     return lambda v: v if type(v) is str else spelling.decimal(v, fixed)
 
 
-def _array(item: Callable[[Any], Any] | None) -> Callable[[Any], str]:
-    def convert(value: tuple[Any, ...] | str) -> str:
-        if type(value) is str:
-            return value
-        items = value if item is None else [None if v is None else item(v) for v in value]
-        return json.dumps([v.hex() if type(v) is bytes else v for v in items], ensure_ascii=False)
-
-    return convert
+def _array(item: LogicalType) -> Callable[[Any], str]:
+    plain = spelling.element(item)
+    return lambda v: v if type(v) is str else spelling.array(v, plain)
 
 
 def _unless_text(spell: Callable[[Any], str]) -> Callable[[Any], str]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import sqlite3
 
 import psycopg
+import pymysql
 import pytest
 
+from connectors.mysql import writer as mysql_writer
 from connectors.postgres import writer
 from connectors.stdout import Stdout
 from liberator.testing.sink_contract import MirrorContract, SinkContract
-from tests.targets import PostgresTarget, SqliteTarget
+from tests.targets import MySqlTarget, PostgresTarget, SqliteTarget
 
 
 class OnTarget:
@@ -25,7 +27,7 @@ class OnTarget:
         names = ", ".join(f'"{name}"' for name in table.names)
         try:
             rows = self.database.query(f'select {names} from "{table.table}"')
-        except (sqlite3.OperationalError, psycopg.errors.UndefinedTable):
+        except (sqlite3.OperationalError, psycopg.errors.UndefinedTable, pymysql.err.ProgrammingError):
             assert self.database.query("select 1") == [(1,)]
             return []
         return [dict(zip(table.names, row, strict=True)) for row in rows]
@@ -41,6 +43,18 @@ class OnPostgres(OnTarget):
     @pytest.fixture(autouse=True)
     def _target(self, database):
         self.database = PostgresTarget(database)
+
+
+class OnMySql(OnTarget):
+    @pytest.fixture(autouse=True)
+    def _target(self, mysql_database):
+        self.database = MySqlTarget(mysql_database)
+
+
+class OnMariaDb(OnTarget):
+    @pytest.fixture(autouse=True)
+    def _target(self, mariadb_database):
+        self.database = MySqlTarget(mariadb_database, "mariadb")
 
 
 class TestSqliteMirror(OnSqlite, MirrorContract):
@@ -59,6 +73,18 @@ class TestPostgresMirrorStaged(OnPostgres, MirrorContract):
         monkeypatch.setattr(writer, "FEW", 0)
 
 
+class TestMySqlMirror(OnMySql, MirrorContract):
+    pass
+
+
+class TestMariaDbMirrorStaged(OnMariaDb, MirrorContract):
+    """The same with everything staged that can be."""
+
+    @pytest.fixture(autouse=True)
+    def _few(self, monkeypatch):
+        monkeypatch.setattr(mysql_writer, "FEW", 0)
+
+
 class TestSqliteAppend(OnSqlite, SinkContract):
     options = (("mode", "append"),)
 
@@ -72,6 +98,14 @@ class TestSqliteHistory(OnSqlite, SinkContract):
 
 
 class TestPostgresHistory(OnPostgres, SinkContract):
+    options = (("mode", "history"),)
+
+
+class TestMySqlAppend(OnMySql, SinkContract):
+    options = (("mode", "append"),)
+
+
+class TestMariaDbHistory(OnMariaDb, SinkContract):
     options = (("mode", "history"),)
 
 

@@ -14,15 +14,20 @@ from liberator.errors import SinkError
 from liberator.event import ABSENT, Phase
 from liberator.schema import Column, Kind, LogicalType
 from liberator.testing.events import create, delete, read, rekey, table, transaction, truncate, update
-from tests.targets import PostgresTarget, SqliteTarget, at
+from tests.targets import PostgresTarget, SqliteTarget, at, mysql_target
 
 ORDERS = table("orders", {"id": Kind.INT64, "note": Kind.STRING, "n": Kind.INT32}, key=["id"])
 
 
-@pytest.fixture(params=["sqlite", "postgres", "postgres staged"])
+MYSQLS = ("mysql", "mariadb")
+
+
+@pytest.fixture(params=["sqlite", "postgres", "postgres staged", "mysql", "mariadb staged"])
 def target(request, tmp_path, monkeypatch):
     if request.param == "sqlite":
         return SqliteTarget(tmp_path / "target.db")
+    if request.param.startswith("m"):
+        return mysql_target(request, request.param, monkeypatch)
     if request.param == "postgres staged":
         monkeypatch.setattr("connectors.postgres.writer.FEW", 0)
     return PostgresTarget(request.getfixturevalue("database"))
@@ -95,9 +100,8 @@ def test_a_type_that_is_widened_at_the_source_is_widened_here(target, old, value
         transaction(1, create(before, id=1, v=value), create(before, id=0)),
         transaction(2, create(after, id=2, v=later)),
     )
-    assert target.query("select cast(v as text) from wide where id > 0 order by id") == [
-        (text,) for text in expected
-    ]
+    texts = [text for (text,) in target.query("select cast(v as text) from wide where id > 0 order by id")]
+    assert [text.removesuffix(".000000") for text in texts] == expected
 
 
 @pytest.mark.parametrize(
@@ -108,6 +112,8 @@ def test_a_type_that_is_widened_at_the_source_is_widened_here(target, old, value
 def test_a_type_that_the_column_cannot_become_is_refused_with_the_remedy(target, old, value, new):
     if target.kind == "sqlite" and old in (Kind.BOOL, Kind.BYTES):
         pytest.skip("such a column of SQLite takes the new values as they are")
+    if target.kind in MYSQLS and old is Kind.BOOL:
+        pytest.skip("a boolean is a small integer there")
     target.apply(transaction(1, create(typed("changed", {"v": old}), id=1, v=value)))
     with pytest.raises(SinkError, match=r"table .*changed does not fit its stream: column v is") as caught:
         target.apply(transaction(2, create(typed("changed", {"v": new}), id=2)))
@@ -281,9 +287,9 @@ def test_a_stream_cannot_overwrite_the_bookkeeping(target):
 PARENTS = table("parents", {"id": Kind.INT64, "name": Kind.STRING}, key=["id"])
 CHILDREN = table("children", {"id": Kind.INT64, "parent": Kind.INT64, "big": Kind.STRING}, key=["id"])
 FAMILY = (
-    "create table parents (id bigint not null primary key, name text unique);"
-    "create table children (id bigint not null primary key, parent bigint references parents (id){action}, "
-    "big text)"
+    "create table parents (id bigint not null primary key, name varchar(50) unique);"
+    "create table children (id bigint not null primary key, parent bigint, big text, "
+    "foreign key (parent) references parents (id){action})"
 )
 
 
@@ -291,6 +297,8 @@ FAMILY = (
     "action", ["", " on delete cascade on update cascade", " deferrable initially deferred"]
 )
 def test_foreign_keys_hold_whatever_the_order_in_a_batch(target, action):
+    if "deferrable" in action and target.kind in MYSQLS:
+        pytest.skip("foreign keys are checked at once there")
     target.execute(FAMILY.format(action=action))
     many = range(30)
     target.apply(
@@ -331,9 +339,10 @@ def test_a_key_of_a_referenced_row_changes_without_its_children_being_deleted(ta
 def test_tables_whose_foreign_keys_form_a_circle_are_written_in_order(target):
     target.execute(
         "create table left_side (id bigint not null primary key, other bigint);"
-        "create table right_side (id bigint not null primary key, other bigint references left_side (id));"
+        "create table right_side (id bigint not null primary key, other bigint, "
+        "foreign key (other) references left_side (id));"
     )
-    if target.kind == "postgres":
+    if target.kind != "sqlite":
         target.execute("alter table left_side add foreign key (other) references right_side (id)")
     left = table("left_side", {"id": Kind.INT64, "other": Kind.INT64}, key=["id"])
     right = table("right_side", {"id": Kind.INT64, "other": Kind.INT64}, key=["id"])
@@ -491,7 +500,8 @@ def test_a_row_that_is_to_be_taken_away_and_is_not_there_is_an_error(target):
 
 
 def test_rows_with_odd_values_are_found_again(target):
-    rows = [{"a": float("nan"), "b": None}, {"a": -0.5, "b": '{"x":  1}'}, {"a": None, "b": None}]
+    odd = 0.1 if target.kind in MYSQLS else float("nan")
+    rows = [{"a": odd, "b": None}, {"a": -0.5, "b": '{"x":  1}'}, {"a": None, "b": None}]
     target.apply(transaction(1, *(create(BAG, **row) for row in rows + rows)))
     target.apply(transaction(2, *(delete(BAG, **row) for row in rows)))
     assert len(target.query("select * from bag")) == 3

@@ -19,7 +19,7 @@ from connectors.postgres import writer
 from liberator.event import ABSENT, Operation
 from liberator.schema import Kind
 from liberator.testing.events import create, delete, read, rekey, table, transaction, truncate, update
-from tests.targets import PostgresTarget, SqliteTarget, at
+from tests.targets import PostgresTarget, SqliteTarget, at, mysql_target
 
 PLAY = table(
     "play", {"id": Kind.INT64, "code": Kind.STRING, "note": Kind.STRING, "n": Kind.INT32}, key=["id"]
@@ -36,10 +36,12 @@ NOTES = st.one_of(st.none(), st.sampled_from(["p", "q\t\\N\n"]))
 NUMBERS = st.one_of(st.none(), st.integers(-3, 3))
 
 
-@pytest.fixture(params=["sqlite", "postgres", "postgres staged"])
+@pytest.fixture(params=["sqlite", "postgres", "postgres staged", "mysql", "mariadb staged"])
 def target(request, tmp_path, monkeypatch):
     if request.param == "sqlite":
         return SqliteTarget(tmp_path / "target.db")
+    if request.param.startswith("m"):
+        return mysql_target(request, request.param, monkeypatch)
     if request.param == "postgres staged":
         monkeypatch.setattr(writer, "FEW", 0)
     return PostgresTarget(request.getfixturevalue("database"))
@@ -148,7 +150,7 @@ def forget(target):
 def test_a_mirror_equals_its_source_after_every_batch(target, batches):
     forget(target)
     target.execute(
-        "create table play (id bigint not null primary key, code text unique, note text, n integer)"
+        "create table play (id bigint not null primary key, code varchar(20) unique, note text, n integer)"
     )
     sink = target.sink()
     sink.open()
