@@ -634,17 +634,17 @@ def _target(connection: Any) -> _Driver:
     if family is _SqlAlchemy:
         connection, family = _unwrapped(connection)
     elif family is not None and not hasattr(connection, "commit") and family is not _Asyncpg:
-        links = ("connection", "db", "_conn", "_connection", "_cnx")  # it is a cursor
-        connection = next(
-            (c for c in (getattr(connection, link, None) for link in links) if c is not None), None
-        )
+        # It is a cursor; each driver calls its connection something else, and Django's pass on their own.
+        links = ("db",) if family is _Django else ("connection", "_conn", "_connection", "_cnx")
+        found = (getattr(connection, link, None) for link in links)
+        connection = next((c for c in found if c is not None), None)
     if family is None or connection is None:
         raise OutboxError(
             f"a {type(connection).__name__} is no connection that liberator knows: pass the connection or"
             " cursor of the database driver, or a Session or Connection of SQLAlchemy"
         )
     target: _Driver = family(connection)
-    if target.dialect not in _TYPES:
+    if target.dialect not in _TYPES and family is not _Waiting:
         raise OutboxError("the database is none of PostgreSQL, MySQL, MariaDB and SQLite")
     return target
 
