@@ -23,11 +23,12 @@ from typing import Any, Final
 import pymysql
 from pymysql.constants import COMMAND
 
-from connectors.mysql.connection import Server, literal, query, translate
+from connectors.mysql.connection import Server, code, literal, query, translate
 from connectors.mysql.wire.blocks import Block, Splitter
 from connectors.mysql.wire.gtid import GtidSet
 from connectors.mysql.wire.maria_gtid import MariaPosition
 from connectors.mysql.wire.packets import Packets
+from connectors.mysql.wire.refusals import DENIED, GRANT
 from liberator.errors import SourceError
 
 _NANO: Final = 1_000_000_000
@@ -121,11 +122,16 @@ class BinlogStream:
         splitter = self._splitter
         driver: Any = self._connection  # what follows it does not offer to others
         splitter.file, splitter.position = file, position
-        with translate("prepare the binlog stream"):
-            splitter.checksum = self._set_up(settings or {})
-            driver._execute_command(COMMAND.COM_REGISTER_SLAVE, self._registration())
-            driver._read_packet()
-            driver._execute_command(command, body)
+        try:
+            with translate("prepare the binlog stream"):
+                splitter.checksum = self._set_up(settings or {})
+                driver._execute_command(COMMAND.COM_REGISTER_SLAVE, self._registration())
+                driver._read_packet()
+                driver._execute_command(command, body)
+        except SourceError as exc:
+            if exc.__cause__ is not None and code(exc.__cause__) in DENIED:
+                exc.hint = GRANT
+            raise
         self._packets = Packets(driver._sock, splitter)
 
     def _set_up(self, settings: dict[str, str]) -> bool:

@@ -30,16 +30,26 @@ _REASONS: Final = tuple(
             + _ANEW,
         ),
         (
-            r"purged|could not find first log file|could not find GTID state"
-            r"|is not in the (master|source)'s binlog",
+            r"is not in the (master|source)'s binlog",
+            PositionLost,
+            "this server lacks transactions that were read (it was restored, or a failover lost them), "
+            f"or it no longer has what comes next; {_ANEW}",
+        ),
+        (
+            r"purged|could not find first log file|could not find GTID state",
             PositionLost,
             f"the server no longer has what comes next; {_ANEW}, and let the server keep binlogs for longer "
             "(binlog_expire_logs_seconds)",
         ),
         (
-            r"impossible position|position > file size|could not find next log",
+            r"impossible position|position (>|<) (file size|4)|could not find next log",
             PositionLost,
             f"this is not the binlog that was read: the server was restored or replaced; {_ANEW}",
+        ),
+        (
+            r"truncated in the middle of event",
+            SourceError,
+            "either the server's disk is full, or this is not the binlog that was read: then " + _ANEW,
         ),
         (
             r"anonymous transaction",
@@ -56,10 +66,9 @@ _REASONS: Final = tuple(
         (r"binary log is not open", SourceError, "switch the binlog on (log_bin), which needs a restart"),
     )
 )
-_NUMBERS: Final = {
-    1045: "check the user and the password",
-    1227: "grant replication slave on *.* to this user",
-}
+#: What a server says of a user who may not read its binlog.
+DENIED: Final = (1045, 1227)
+GRANT: Final = "grant replication slave on *.* to this user"
 _FATAL: Final = 1236
 
 
@@ -79,4 +88,6 @@ def refusal(number: int, text: str, where: str) -> SourceError:
     for pattern, family, hint in _REASONS:
         if pattern.search(text):
             return family(message, hint=hint)
-    return SourceError(message, hint=_NUMBERS.get(number), retryable=number in RETRYABLE and number != _FATAL)
+    return SourceError(
+        message, hint=GRANT if number in DENIED else None, retryable=number in RETRYABLE and number != _FATAL
+    )
