@@ -34,6 +34,9 @@ from tests.fix_postgres import GivenServer
 GIVEN = {MySqlServer: "LIBERATOR_TEST_MYSQL", MariaDbServer: "LIBERATOR_TEST_MARIADB"}
 IMAGES = {MySqlServer: "mysql:8.4", MariaDbServer: "mariadb:11.4"}
 
+#: The machine does not crash during the tests, and what a killed server wrote is there all the same.
+UNSYNCED = {"sync_binlog": "0", "innodb_flush_log_at_trx_commit": "2"}
+
 ABSENT = "absent, its tests are skipped"
 
 Server = MySqlFamilyServer | GivenServer
@@ -145,7 +148,7 @@ def _server(kind: type[MySqlFamilyServer]) -> Iterator[Server]:
     elif _found(kind) is None and _docker():
         yield from _container(kind)
     else:
-        with kind(_binary(kind)) as server:
+        with kind(_binary(kind), options=UNSYNCED) as server:
             yield server
 
 

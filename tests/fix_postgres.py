@@ -22,6 +22,8 @@ from connectors.postgres.server import PostgresServer
 
 GIVEN = "LIBERATOR_TEST_POSTGRES"
 DEBIAN_15 = Path("/usr/lib/postgresql/15/bin")
+#: The machine does not crash during the tests, and what a killed server wrote is there all the same.
+UNSYNCED = {"fsync": "off", "full_page_writes": "off"}
 
 
 class GivenServer:
@@ -42,7 +44,7 @@ def postgres() -> Iterator[PostgresServer | GivenServer]:
     if given := os.environ.get(GIVEN):
         yield GivenServer(given)
         return
-    with PostgresServer() as server:
+    with PostgresServer(settings=UNSYNCED) as server:
         yield server
 
 
@@ -51,7 +53,7 @@ def postgres15() -> Iterator[PostgresServer]:
     """A Postgres 15 from Debian's package, where it is installed."""
     if not (DEBIAN_15 / "initdb").exists():
         pytest.skip(f"Debian's Postgres 15 is not installed ({DEBIAN_15})")
-    with PostgresServer(binaries=DEBIAN_15) as server:
+    with PostgresServer(binaries=DEBIAN_15, settings=UNSYNCED) as server:
         yield server
 
 
