@@ -31,6 +31,7 @@ COMMANDS = {
     "schemas": "schemas",
     "snapshot": "snapshot",
     "teardown": "teardown",
+    "outbox": "outbox",
     "connectors": "connectors",
     "config-schema": "config_schema",
     "demo": "demo",
