@@ -176,6 +176,12 @@ class Events(Sequence[ChangeEvent]):
         self._tail = []
         self.parts += (run, self._tail)
 
+    def cut(self, length: int) -> None:
+        """Take back all but the first ``length`` events."""
+        self._tail = list(self)[:length]
+        self._before = 0
+        self.parts = [self._tail]
+
     def __len__(self) -> int:
         return self._before + len(self._tail)
 

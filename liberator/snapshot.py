@@ -23,7 +23,8 @@ from typing import Any, Literal
 from liberator.event import ABSENT, ChangeEvent, Operation, Row
 from liberator.schema import TableSchema
 
-Visible = Callable[[int], bool]
+#: Whether a snapshot sees a transaction, which is told by the source's own mark.
+Visible = Callable[[Any], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +162,7 @@ class Window:
         self._limit = limit
         self._rows: dict[Row, Row | None] = {}
 
-    def observe(self, mark: int, event: ChangeEvent) -> None:
+    def observe(self, mark: Any, event: ChangeEvent) -> None:
         """Take note of one event, in order."""
         if self._visible(mark):
             return

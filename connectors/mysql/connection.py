@@ -15,7 +15,7 @@ from typing import Any, Final
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import pymysql
-from pymysql.connections import Connection
+from pymysql import connections
 
 from liberator.errors import ConfigError, LiberatorError, SourceError
 
@@ -52,6 +52,8 @@ _TELLING: Final = RETRYABLE | frozenset(
     )
 )  # fmt: skip
 
+Connection = connections.Connection
+
 _SSL_MODES: Final = ("disabled", "preferred", "required", "verify-ca", "verify-identity")
 _PARAMETERS: Final = ("ssl-mode", "ssl-ca", "ssl-cert", "ssl-key", "unix-socket", "connect-timeout")
 _FORM: Final = "write mysql://user@host:3306/database"
@@ -67,7 +69,7 @@ class Server:
     @classmethod
     def of(cls, conn: Connection[Any]) -> Server:
         """As the server greeted this connection."""
-        text = str(conn.get_server_info())
+        text = str(conn.get_server_info())  # type: ignore[no-untyped-call]
         # MariaDB 10 put a version that old replicas of MySQL understand before its own.
         maria = "mariadb" in text.lower()
         numbers = text.removeprefix("5.5.5-").partition("-")[0] if maria else text.partition("-")[0]
