@@ -78,7 +78,9 @@ class Race:
         self._running = WRITERS
         self._trouble: list[BaseException] = []
 
-    def run(self, feeds: Sequence[Feed], naive: str, value: Callable[[Any], str], timeout: float = 60) -> None:
+    def run(
+        self, feeds: Sequence[Feed], naive: str, value: Callable[[Any], str], timeout: float = 60
+    ) -> None:
         """Race, then let the feeds finish. ``naive`` is a statement with ``{last}``, which ``value`` spells
         from the last row's first column; its second column is the id."""
         threads = [threading.Thread(target=self._guarded, args=[self._write, n]) for n in range(WRITERS)]

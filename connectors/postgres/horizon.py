@@ -20,7 +20,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from connectors.sql.horizon import Bound, Holder, Horizon, Horizons, Probe, ProbeTaker, Subject, Waiting
+from connectors.sql.horizon import (
+    Bound,
+    Holder,
+    Horizon,
+    Horizons,
+    Probe,
+    ProbeTaker,
+    Sampler,
+    Subject,
+    Waited,
+)
 from connectors.sql.statements import load
 from liberator.errors import SourceError
 from liberator.preflight import Finding
@@ -45,12 +55,12 @@ class PostgresHorizons(Horizons):
         sequence that hands out ids in advance."""
         self._refuse_replica(subject)
         self._refuse_cached(subject)
-        return Waited(Taker(self._reader, subject, times=False), self._reader, self._lockers(subject))
+        return Waited(Taker(self._reader, subject, times=False), Lists(self._reader, self._lockers(subject)))
 
     def timestamp(self, subject: Subject) -> Horizon:
         """Waits for every transaction."""
         self._refuse_replica(subject)
-        return Waited(Taker(self._reader, subject, times=True), self._reader, SQL["everybody"])
+        return Waited(Taker(self._reader, subject, times=True), Lists(self._reader, SQL["everybody"]))
 
     def delayed(self, subject: Subject, times: bool) -> ProbeTaker:
         """Without a look at anybody."""
@@ -160,23 +170,17 @@ class Taker(ProbeTaker):
         return Bound(f"{self._column} < {upper}", probe.time - MARGIN - coarseness(subject.column.native))
 
 
-class Waited(Horizon):
-    """What ``taker`` found is settled once those that ``statement`` listed then have ended."""
+class Lists(Sampler):
+    """Those whom a statement of ``horizon.sql`` lists."""
 
-    def __init__(self, taker: Taker, reader: PostgresReader, statement: str):
-        self._taker = taker
+    def __init__(self, reader: PostgresReader, statement: str):
+        super().__init__()
         self._reader = reader
         self._statement = statement
-        self._waiting = Waiting()
 
-    def look(self) -> Bound:
-        """Takes a probe, and sees which of the earlier ones are settled."""
-        probe = self._taker.probe()
-        now = active(self._reader, self._statement)
-        self._waiting.add(Probe(probe.time, probe.upper, now))
-        self._waiting.update(now)
-        settled = self._waiting.settled
-        return Bound(None, 0) if settled is None else self._taker.bound(settled)
+    def sample(self) -> Mapping[str, Holder]:
+        """Runs the statement."""
+        return active(self._reader, self._statement)
 
 
 def active(reader: PostgresReader, statement: str) -> Mapping[str, Holder]:

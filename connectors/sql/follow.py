@@ -67,17 +67,18 @@ class Follower:
         for _ in range(_PATIENCE):
             schema = self._only or target.schema
             where = [f"({c})" for c in conditions if c != "true"]
+            places = [schema.names.index(name) for name in self.columns if name in schema.names]
+            if len(places) < len(self.columns):
+                raise SourceError(f"{target.name} has lost a column that the cursor needs")
+            names = [reader.place(schema.columns[i]) for i in places]
             if cursor is not None:
-                where.append(self._behind(cursor))
-            order = ", ".join(map(reader.quote, self.columns))
+                where.append(self._behind(names, cursor))
+            order = ", ".join(names)
             sql = (
                 f"select {reader.listed(schema)} from {target.source}"
                 f"{' where ' if where else ''}{' and '.join(where)} order by {order} limit {limit}"
             )
-            places = [schema.names.index(name) for name in self.columns if name in schema.names]
             try:
-                if len(places) < len(self.columns):
-                    raise SourceError(f"{target.name} has lost a column that the cursor needs")
                 selected = reader.select(sql, schema, self._options.batch_bytes, places)
             except UnknownShape:
                 target.renew(reader, self._options)
@@ -89,9 +90,8 @@ class Follower:
             return Piece(selected.rows, selected.last, last)
         raise SourceError(f"{target.name} changes faster than it can be read", retryable=True)
 
-    def _behind(self, cursor: Cursor) -> str:
+    def _behind(self, names: Sequence[str], cursor: Cursor) -> str:
         """The condition that a row lies behind the cursor."""
-        names = [self._reader.quote(name) for name in self.columns]
         if self._reader.row_values or len(names) == 1:
             left, right = ", ".join(names), ", ".join(cursor)
             return f"({left}) > ({right})" if len(names) > 1 else f"{left} > {right}"

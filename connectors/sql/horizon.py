@@ -14,6 +14,7 @@ xid8 makes all of this simpler), :mod:`connectors.mysql.horizon`, :mod:`connecto
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -65,6 +66,9 @@ class Bound:
 class Horizon(ABC):
     """What is settled for one table and one cursor column."""
 
+    def prepare(self) -> None:  # noqa: B027
+        """Called for all tables before any is looked at: what takes time can then be done for all at once."""
+
     @abstractmethod
     def look(self) -> Bound:
         """What may be read now. Asks the database."""
@@ -113,6 +117,53 @@ class Horizons(ABC):
     @abstractmethod
     def check(self) -> list[Finding]:
         """What hinders seeing who is active."""
+
+
+class Sampler(ABC):
+    """Says who is active; one answer serves all who have asked how things stand before it was looked for."""
+
+    def __init__(self) -> None:
+        self._began = -1.0
+        self._active: Mapping[str, Holder] = {}
+
+    def since(self, moment: float) -> Mapping[str, Holder]:
+        """Who was active at some time after ``moment`` of the monotonic clock."""
+        if self._began <= moment:
+            self._began = time.monotonic()
+            self._active = self.sample()
+        return self._active
+
+    @abstractmethod
+    def sample(self) -> Mapping[str, Holder]:
+        """Who is active now, by their ids."""
+
+
+class Waited(Horizon):
+    """What a probe found is settled once all who were active after it have ended."""
+
+    def __init__(self, taker: ProbeTaker, sampler: Sampler):
+        self._taker = taker
+        self._sampler = sampler
+        self._waiting = Waiting()
+        self._probe: Probe | None = None
+        self._at = 0.0
+
+    def prepare(self) -> None:
+        """Takes a probe."""
+        self._probe = self._taker.probe()
+        self._at = time.monotonic()
+
+    def look(self) -> Bound:
+        """Sees who is active, for the new probe and for the earlier ones."""
+        if self._probe is None:
+            self.prepare()
+        probe, self._probe = self._probe, None
+        assert probe is not None
+        active = self._sampler.since(self._at)
+        self._waiting.add(Probe(probe.time, probe.upper, active))
+        self._waiting.update(active)
+        settled = self._waiting.settled
+        return Bound(None, 0) if settled is None else self._taker.bound(settled)
 
 
 @dataclass(slots=True)

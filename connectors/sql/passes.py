@@ -42,12 +42,25 @@ class Passes:
         self._horizons = reader.horizons()
         self._settled: dict[str, Horizon] = {}
 
+    def prepare(self, target: Target) -> None:
+        """Have the horizons of a table see how things stand."""
+        columns = self._columns(target)
+        self._horizon(target, columns[0]).prepare()
+        if self._by_id_too(columns):
+            assert self._options.incrementing_column is not None
+            self._horizon(target, self._options.incrementing_column).prepare()
+
+    def _by_id_too(self, columns: Sequence[str]) -> bool:
+        """Whether rows without a time are followed by their ids."""
+        options = self._options
+        return options.mode == "timestamp+incrementing" and columns[0] == options.timestamp_column
+
     def follow(self, target: Target) -> Generator[Sequence[ChangeEvent], None, int]:
         """What lies between the cursor and the horizon; returns the moment that is covered then."""
         self._refuse_nulls(target)
         columns = self._columns(target)
         covered = yield from self._drain(target, columns, "cursor", self._horizon(target, columns[0]))
-        if self._options.mode == "timestamp+incrementing" and columns[0] == self._options.timestamp_column:
+        if self._by_id_too(columns):
             assert self._options.incrementing_column is not None
             without = f"{self._reader.quote(columns[0])} is null"
             horizon = self._horizon(target, self._options.incrementing_column)

@@ -181,6 +181,9 @@ class QuerySource(Source):
             self._look()
         began = self._reader.now()
         covered = []
+        if self.config.mode not in ("bulk", "diff"):
+            for target in self._targets:
+                self._work.prepare(target)
         for target in self._targets:
             if self._progress[target.name].get("replace"):
                 yield self._work.empty(target)

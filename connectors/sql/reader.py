@@ -206,6 +206,10 @@ class Reader(ABC):
         """What stands behind ``from`` for a table."""
         return self.quote(table.schema, table.name)
 
+    def place(self, column: Column) -> str:
+        """What a column is ordered and compared by."""
+        return self.quote(column.name)
+
     def listed(self, schema: TableSchema) -> str:
         """What stands between ``select`` and ``from`` for all of a table's columns, in order."""
         return ", ".join(map(self.quote, schema.names))

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import psycopg
 import pytest
 
+from connectors.mysql.connection import connect
 from connectors.sql.query import QuerySource
 from liberator.testing.source_contract import SourceContract, changed, gone, insert
 
@@ -61,7 +62,7 @@ class QueryContract(SourceContract):
 
     def make(self):
         config = {
-            "type": "query", "url": self.url, "tables": ["*contract"], "poll_interval": 0.02, "batch": 10,
+            "type": "query", "url": self.url, "tables": [self.table], "poll_interval": 0.02, "batch": 10,
             "state_directory": self.directory, **self.settings,
         }  # fmt: skip
         return Kept("contract", Kept.Config(**config))
@@ -146,3 +147,30 @@ class TestCommitColumnOnPostgres(Postgres, QueryContract):
     def test_set_up_twice_creates_once_and_teardown_leaves_nothing(self):
         self.make().teardown()
         assert {managed.state for managed in self.make().objects()} <= {"missing"}
+
+
+class Mysql:
+    def change(self, *changes):
+        conn = connect(self.url)
+        with conn.cursor() as cursor:
+            cursor.execute("begin")
+            for operation, values in changes:
+                cursor.execute(STATEMENTS[operation], values)
+            cursor.execute("commit")
+        conn.close()
+
+    @property
+    def table(self):
+        return f"{self.url.rpartition('/')[2].partition('?')[0]}.contract"
+
+    @pytest.fixture(autouse=True)
+    def _table(self, mysql_database):
+        self.url = mysql_database
+        conn = connect(self.url)
+        with conn.cursor() as cursor:
+            cursor.execute("create table contract (id bigint primary key auto_increment, note text)")
+        conn.close()
+
+
+class TestDiffOnMysql(Mysql, QueryContract):
+    settings: ClassVar[dict[str, Any]] = {"mode": "diff"}

@@ -6,7 +6,9 @@ import sqlite3
 
 import psycopg
 
+from connectors.mysql.connection import connect
 from connectors.sql.query import QuerySource
+from tests.fix_mysql import connected
 from tests.race import Feed, Race
 
 ROWS = 20_000
@@ -34,7 +36,8 @@ def every_mode(url, directory):
 def test_on_postgres(database, tmp_path):
     with psycopg.connect(database, autocommit=True) as db:
         db.execute(
-            "create table race (id bigserial primary key, writer int, at timestamptz(3) not null default now())"
+            "create table race (id bigserial primary key, writer int,"
+            " at timestamptz(3) not null default now())"
         )
         db.execute("create index on race (at)")
         source = feed(database, tmp_path, "setup", mode="bulk", commit_column="liberator_tx").make()
@@ -73,3 +76,39 @@ def test_on_sqlite(tmp_path):
         lambda last: last or "",
     )
     race.verify(feeds)
+
+
+def test_on_mysql(mysqls, mysqls_database, tmp_path):
+    relaxed = {"sync_binlog": 0, "innodb_flush_log_at_trx_commit": 0}
+    with connected(mysqls_database) as conn, conn.cursor() as cursor:
+        before = {}
+        for name, value in relaxed.items():
+            cursor.execute(f"select @@global.{name}")
+            before[name] = cursor.fetchone()[0]
+            cursor.execute(f"set global {name} = {value}")
+        cursor.execute(
+            "create table race (id bigint primary key auto_increment, writer int,"
+            " at timestamp(3) not null default current_timestamp(3), key (at))"
+        )
+        try:
+            feeds = every_mode(mysqls_database, tmp_path)
+            race = Race(lambda: Mysql(mysqls_database), ROWS, "begin")
+            naive = "select id, id from race where id > {last} order by id"
+            race.run(feeds, naive, lambda last: str(last or 0))
+            race.verify(feeds)
+        finally:
+            for name, value in before.items():
+                cursor.execute(f"set global {name} = {value}")
+
+
+class Mysql:
+    """What the race needs of a connection."""
+
+    def __init__(self, url):
+        self._conn = connect(url)
+        self.commit, self.rollback, self.close = self._conn.commit, self._conn.rollback, self._conn.close
+
+    def execute(self, statement):
+        cursor = self._conn.cursor()
+        cursor.execute(statement)
+        return cursor
