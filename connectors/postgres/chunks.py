@@ -12,8 +12,9 @@ cannot be told apart from their own newer versions, so the cut between snapshot 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import psycopg
 from psycopg import pq
@@ -63,6 +64,10 @@ class Visibility:
         return full < self.xmax and full not in self.running
 
 
+#: Behind which key a chunk begins (the database's text per key column), or which keys it is read for.
+Place = tuple[str, ...] | tuple[tuple[str, ...], ...] | None
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """What to read: the table, the SQL conditions on it, how much at once (rows, bytes)."""
@@ -73,43 +78,112 @@ class Target:
     bytes: int
 
 
+@dataclass(slots=True)
+class Reading:
+    """A chunk that the server is sending. ``size`` is that of ``lines`` in bytes; ``ended``: all have come,
+    or as many as we wanted (``short``)."""
+
+    target: Target
+    place: Place
+    visible: Visibility
+    schema: TableSchema
+    lines: list[bytes] = field(default_factory=list)
+    size: int = 0
+    short: bool = False
+    ended: bool = False
+
+
 class ChunkReader:
-    """Reads chunks over a connection of its own. ``ready`` decides whether a snapshot may be used."""
+    """Reads chunks over a connection of its own, one at a time: between ``begin`` and ``finish`` (or
+    ``abandon``) the server sends while we are at something else. ``ready`` decides whether a snapshot may
+    be used."""
 
     def __init__(self, conn: Connection, catalog: Callable[[Connection], Catalog]):
         self._conn = conn
         self._catalog = catalog
 
-    def read(
-        self,
-        target: Target,
-        place: tuple[str, ...] | tuple[tuple[str, ...], ...] | None,
-        ready: Callable[[Visibility], bool],
-    ) -> Chunk | None:
-        """The chunk behind ``place`` (a key; None: the first), or of the rows with these keys (several);
-        None if it cannot be read now: ``ready`` refused its snapshot, or
-        a lock or a change of the table stands in the way."""
+    def begin(self, target: Target, place: Place, ready: Callable[[Visibility], bool]) -> Reading | None:
+        """Have the server begin with the chunk behind ``place`` (a key; None: the first), or with the rows
+        of these keys (several). None if it cannot be read now: ``ready`` refused its snapshot, or a lock or
+        a change of the table stands in the way."""
+        reading = None
         try:
-            with self._transaction():
-                began = self._begin(target.table, ready)
-                if began is None:
-                    return None
+            self._conn.execute("begin isolation level repeatable read read only")
+            began = self._begin(target.table, ready)
+            if began is not None:
                 visible, schema = began
-                command = _keyed(target, schema, place)
-                lines, whole = self._copy(command, target.bytes)
+                _start(self._conn.pgconn, _keyed(target, schema, place))
+                reading = Reading(target, place, visible, schema)
+        except _LATER:
+            pass
+        except psycopg.Error as exc:
+            with translate(f"read a chunk of {target.table.full_name}"):
+                raise exc
+        finally:
+            if reading is None and not self._conn.closed:
+                self._conn.execute("rollback")
+        return reading
+
+    def gather(self, reading: Reading) -> None:
+        """Take what has come of the chunk, without waiting, so that the server can go on."""
+        with contextlib.suppress(psycopg.Error):  # if the connection is broken, ``finish`` says so
+            self._conn.pgconn.consume_input()
+            self._lines(reading, wait=False)
+
+    def finish(self, reading: Reading) -> Chunk | None:
+        """The whole chunk; None if something came in the way."""
+        target, schema, place = reading.target, reading.schema, reading.place
+        try:
+            try:
+                self._lines(reading, wait=True)
+                if not reading.short:
+                    _finish(self._conn.pgconn)
+            finally:
+                if not self._conn.closed:
+                    self._conn.execute("rollback")
             high = self._high()
         except _LATER:
             return None
         except psycopg.Error as exc:
             with translate(f"read a chunk of {target.table.full_name}"):
                 raise exc
+        lines = reading.lines
         strays = () if place is None or isinstance(place[0], str) else place
-        last = whole and len(lines) < target.rows and not strays
+        last = not reading.short and len(lines) < target.rows and not strays
         keys = [schema.columns[i].name for i in schema.key]
         return Chunk(
             target.table.full_name, schema, lines, compile_copy_decoder(schema),
-            _key_text(schema, keys), Window(visible), high, last, strays=strays,
+            _key_text(schema, keys), Window(reading.visible), high, last, strays=strays,
         )  # fmt: skip
+
+    def abandon(self) -> None:
+        """Give up the chunk that was begun."""
+        if not self._conn.closed:
+            self._conn.pgconn.get_cancel().cancel()
+            _drain(self._conn.pgconn)
+            self._conn.execute("rollback")
+
+    def _lines(self, reading: Reading, *, wait: bool) -> None:
+        """Take lines of the copy, all of them or those that are there; cut it short once there are enough
+        bytes."""
+        if reading.ended:
+            return
+        pgconn = self._conn.pgconn
+        append, get, how = reading.lines.append, pgconn.get_copy_data, 0 if wait else 1
+        size, budget = reading.size, reading.target.bytes
+        while True:
+            count, data = get(how)
+            if count <= 0:
+                reading.ended = count < 0
+                break
+            append(data.tobytes())
+            size += count
+            if size > budget:
+                pgconn.get_cancel().cancel()
+                _drain(pgconn)
+                reading.short = reading.ended = True
+                break
+        reading.size = size
 
     def read_whole(
         self, target: Target, ready: Callable[[Visibility], bool]
@@ -174,9 +248,6 @@ class ChunkReader:
                 upper = f" and ctid < '({page + step},0)'" if page + step <= pages else ""
                 yield name, f"ctid >= '({page},0)'{upper}"
 
-    def _transaction(self) -> psycopg.Transaction | _Transaction:
-        return _Transaction(self._conn)
-
     def _begin(
         self, table: Table, ready: Callable[[Visibility], bool]
     ) -> tuple[Visibility, TableSchema] | None:
@@ -188,26 +259,6 @@ class ChunkReader:
         if visible is None or not ready(visible):
             return None
         return visible, self.schema(table)
-
-    def _copy(self, command: str, budget: int) -> tuple[list[bytes], bool]:
-        """The lines of a copy, cut short (False) once they exceed ``budget`` bytes."""
-        pgconn = self._conn.pgconn
-        _start(pgconn, command)
-        lines: list[bytes] = []
-        append, get = lines.append, pgconn.get_copy_data
-        size = 0
-        while True:
-            count, data = get(0)
-            if count < 0:
-                break
-            append(data.tobytes())
-            size += count
-            if size > budget:
-                pgconn.get_cancel().cancel()
-                _drain(pgconn)
-                return lines, False
-        _finish(pgconn)
-        return lines, True
 
     def _stream(self, command: str, target: Target) -> Iterator[list[bytes]]:
         """The lines of a copy, some at a time; the server waits while we do not ask."""
@@ -242,20 +293,6 @@ class ChunkReader:
         self._conn.close()
 
 
-class _Transaction:
-    """A repeatable read, read-only transaction that is always rolled back: it has nothing to commit."""
-
-    def __init__(self, conn: Connection):
-        self._conn = conn
-
-    def __enter__(self) -> None:
-        self._conn.execute("begin isolation level repeatable read read only")
-
-    def __exit__(self, *_exc: object) -> None:
-        if not self._conn.closed:
-            self._conn.execute("rollback")
-
-
 def _select(target: Target, schema: TableSchema, source: str, conditions: Sequence[str]) -> str:
     columns = ", ".join(quote(name) for name in schema.names)
     every = [f"({c})" for c in (*target.conditions, *conditions)]
@@ -263,9 +300,7 @@ def _select(target: Target, schema: TableSchema, source: str, conditions: Sequen
     return f"select {columns} from {source}{where}"
 
 
-def _keyed(
-    target: Target, schema: TableSchema, place: tuple[str, ...] | tuple[tuple[str, ...], ...] | None
-) -> str:
+def _keyed(target: Target, schema: TableSchema, place: Place) -> str:
     keys = ", ".join(quote(c.name) for c in schema.key_columns)
 
     def values(key: Sequence[str]) -> str:

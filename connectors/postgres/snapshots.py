@@ -16,7 +16,7 @@ from typing import Any
 
 from connectors.postgres.catalog import Table
 from connectors.postgres.changes import Captured, ChangeDecoder
-from connectors.postgres.chunks import ChunkReader, Target, Visibility
+from connectors.postgres.chunks import ChunkReader, Place, Reading, Target, Visibility
 from connectors.postgres.connection import Connection
 from connectors.postgres.options import WalOptions
 from connectors.postgres.text import params
@@ -55,6 +55,9 @@ class Snapshots:
         self._reader: ChunkReader | None = None
         self._tables: dict[str, Table] = {}
         self._chunk: Chunk | None = None
+        #: The chunk behind, which the server sends while the rows of this one are emitted. No event of the
+        #: stream comes between its snapshot and its becoming the chunk in hand.
+        self._ahead: Reading | None = None
         self._whole: tuple[str, Whole] | None = None
         self._cuts: dict[str, tuple[Visibility, int]] = {}
         self._attended: dict[str, Captured] = {}
@@ -145,6 +148,7 @@ class Snapshots:
     def _abandon(self, name: str) -> None:
         if self._chunk is not None and self._chunk.table == name:
             self._chunk = None
+            self._abandon_ahead()
         if self._whole is not None and self._whole[0] == name:
             self._whole = None
         self._cuts.pop(name, None)
@@ -219,35 +223,51 @@ class Snapshots:
             return emptied
         if self._reader is None:
             self._reader = ChunkReader(*self._connect())
-        options = self._options
-        conditions = [c for c in (options.where.get(name), options.filter.get(name)) if c]
-        target = Target(table, tuple(conditions), options.chunk, options.chunk_bytes)
-
-        def ready(visible: Visibility) -> bool:
-            if visible.xmin < progress.settle or not all(map(visible, decoder.emitted)):
-                return False
-            decoder.emitted.clear()  # seen once, seen by every later snapshot
-            return True
-
         if table.keyed:
-            place = progress.strays or progress.cursor
-            self._chunk = self._reader.read(target, place, ready)
-            if self._chunk is None:
-                self._retry_at = time.monotonic() + _RETRY
-            else:
-                self._chunk.schema = self._seen(table.oid, self._chunk.schema)
-                self._refresh(name)
+            self._hold(self._begin(table, progress.strays or progress.cursor, decoder))
             return None
-        whole = self._reader.read_whole(target, ready)
+        whole = self._reader.read_whole(self._target(table), self._ready(table, decoder))
         if whole is None:
             self._retry_at = time.monotonic() + _RETRY
             return None
         self._whole = (name, whole)
         return self._go_on(decoder)
 
+    def _target(self, table: Table) -> Target:
+        name, options = table.full_name, self._options
+        conditions = [c for c in (options.where.get(name), options.filter.get(name)) if c]
+        return Target(table, tuple(conditions), options.chunk, options.chunk_bytes)
+
+    def _ready(self, table: Table, decoder: ChangeDecoder) -> Callable[[Visibility], bool]:
+        settle = self.progress[table.full_name].settle
+
+        def ready(visible: Visibility) -> bool:
+            if visible.xmin < settle or not all(map(visible, decoder.emitted)):
+                return False
+            decoder.emitted.clear()  # seen once, seen by every later snapshot
+            return True
+
+        return ready
+
+    def _begin(self, table: Table, place: Place, decoder: ChangeDecoder) -> Reading | None:
+        assert self._reader is not None
+        return self._reader.begin(self._target(table), place, self._ready(table, decoder))
+
+    def _hold(self, reading: Reading | None) -> None:
+        """Take a chunk in hand, until the stream has passed it; without one try again soon."""
+        assert self._reader is not None
+        chunk = None if reading is None else self._reader.finish(reading)
+        if reading is None or chunk is None:
+            self._retry_at = time.monotonic() + _RETRY
+            return
+        chunk.schema = self._seen(reading.target.table.oid, chunk.schema)
+        self._chunk = chunk
+        self._refresh(chunk.table)
+
     def _drop_chunk(self, name: str) -> None:
         """Give a chunk up; it is read again soon."""
         self._chunk = None
+        self._abandon_ahead()
         self._retry_at = time.monotonic() + _RETRY
         self._refresh(name)
 
@@ -255,6 +275,10 @@ class Snapshots:
         rows, cursor = chunk.take(limit)
         if chunk.emitted <= limit:
             self._transaction = self._moment(decoder)
+            if not chunk.last and not chunk.strays:
+                self._look_ahead(chunk, decoder)
+        elif self._ahead is not None and self._reader is not None:
+            self._reader.gather(self._ahead)
         events = self._reads(chunk.schema, rows)
         if chunk.strays:
             cursor = self.progress[chunk.table].cursor
@@ -268,7 +292,30 @@ class Snapshots:
             elif chunk.last and not left:
                 self.progress.finish(chunk.table)
             self._refresh(chunk.table)
+            ahead, self._ahead = self._ahead, None
+            if ahead is not None:
+                self._hold_ahead(ahead)
         return events
+
+    def _look_ahead(self, chunk: Chunk, decoder: ChangeDecoder) -> None:
+        """Have the server begin with the chunk behind this one."""
+        if chunk.lines and not self.progress[chunk.table].strays:
+            place = chunk.cursor(chunk.lines[-1])
+            self._ahead = self._begin(self._tables[chunk.table], place, decoder)
+
+    def _abandon_ahead(self) -> None:
+        if self._ahead is not None and self._reader is not None:
+            self._reader.abandon()
+        self._ahead = None
+
+    def _hold_ahead(self, ahead: Reading) -> None:
+        """Take the chunk that was begun in hand, unless something else is to be read first."""
+        assert self._reader is not None
+        progress = self.progress[ahead.target.table.full_name]
+        if progress.state == "reading" and not progress.strays and ahead.place == progress.cursor:
+            self._hold(ahead)
+        else:
+            self._reader.abandon()
 
     def _go_on(self, decoder: ChangeDecoder) -> Events:
         """The next rows of a table without a key."""
@@ -316,7 +363,7 @@ class Snapshots:
 
     def close(self) -> None:
         """Close the chunks' connection."""
-        self._whole = None
+        self._whole = self._ahead = None
         if self._reader is not None:
             self._reader.close()
             self._reader = None
