@@ -107,10 +107,18 @@ class Catalog:
             json = {check[1].replace("``", "`") for check in checks if check}
         rows = [
             CatalogColumn(
-                n, type_, charset, bool(nullable), None if key is None else int(key), _text(default), extra, n in json
+                n,
+                type_,
+                charset,
+                nullable=bool(nullable),
+                key=None if key is None else int(key),
+                default=_text(default),
+                extra=extra,
+                json=n in json,
+                sql_default=self._server.mariadb,
             )
             for n, type_, charset, nullable, key, default, extra in found
-        ]  # fmt: skip
+        ]
         return from_catalog(rows, self._options) if rows else ()
 
     def schema(self, schema: str, table: str) -> TableSchema | None:

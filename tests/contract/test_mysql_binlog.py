@@ -1,0 +1,57 @@
+"""The binlog source keeps every promise of a source, on MySQL and on MariaDB."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import pytest
+
+from connectors.mysql.binlog import MysqlBinlog
+from liberator.testing.source_contract import SourceContract
+from tests.fix_mysql import connected
+
+TABLE = "create table contract (id bigint primary key, note text)"
+STATEMENTS = {
+    "insert": "insert into contract values (%(id)s, %(note)s)",
+    "update": "update contract set note = %(note)s where id = %(id)s",
+    "delete": "delete from contract where id = %(id)s",
+}
+
+
+class BinlogContract(SourceContract):
+    sizes: ClassVar[dict[str, object]] = {}
+
+    @pytest.fixture(autouse=True)
+    def _table(self, mysqls_database):
+        self.url = mysqls_database
+        self.database = self.url.rpartition("/")[2]
+        self.table = f"{self.database}.contract"
+        with connected(self.url) as db:
+            db.cursor().execute(TABLE)
+
+    def make(self):
+        config = {"type": "mysql-binlog", "url": self.url, "tables": [self.table], "heartbeat": 1}
+        return MysqlBinlog("contract", MysqlBinlog.Config(**config, **self.sizes))
+
+    def change(self, *changes):
+        with connected(self.url) as db:
+            db.begin()
+            for operation, values in changes:
+                db.cursor().execute(STATEMENTS[operation], values)
+            db.commit()
+
+
+class TestBinlog(BinlogContract):
+    """As it comes."""
+
+
+class TestBinlogInSmallPieces(BinlogContract):
+    """Transactions and tables are cut into many batches and chunks."""
+
+    sizes: ClassVar[dict[str, object]] = {"batch": 10, "chunk": 10}
+
+
+class TestBinlogByFile(BinlogContract):
+    """Positions are file and offset alone."""
+
+    sizes: ClassVar[dict[str, object]] = {"batch": 10, "gtid": "off"}
