@@ -71,7 +71,8 @@ class SourceStatus:
     """How a source stands at its database right now; None where it cannot be known.
 
     ``lag_bytes``: change data not yet read. ``retained_bytes``: what the server keeps for us.
-    ``position`` and ``current``: as the database spells them. ``details``: further facts by name.
+    ``position`` and ``current``: as the database spells them. ``details``: further facts by name; those in
+    its list ``warnings`` are sentences that a person should see.
     """
 
     position: str | None = None
@@ -161,6 +162,12 @@ class Source(ABC):
     def check(self) -> list[Finding]:
         """Everything at the database that would hinder this source; reads only."""
         return []
+
+    def extra(self, name: str) -> bool:
+        """Have ``objects`` and ``setup`` include a kind of object that is made only if a person asks for it;
+        whether there is such a kind here. ``commit-column``: per table a column with the transaction of a
+        row's last change."""
+        return False
 
     def objects(self) -> list[Managed]:
         """The objects that this source needs at the database, with their present state."""

@@ -1,8 +1,8 @@
 """The commit race: writers take ids and times early and commit late, while readers follow.
 
 ``Race`` runs eight writers in threads. Each takes the id and time of its transaction's first row, dawdles,
-writes the rest, and commits or rolls back. Meanwhile sources are read, each into a list of its own, and opened
-anew now and then from the last state, as after a crash; beside them a naive reader asks for ``id > last``.
+writes the rest, and commits or rolls back. Meanwhile sources are read, each into a list of its own, and
+opened anew now and then from the last state, as after a crash; beside them a naive reader asks for ``id > last``.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Feed:
             self.ids.append(event.after[event.schema.names.index("id")])
         self.state = batch.state
         self.reads += 1
-        if batch.events and self.reads % 7 == 0:
+        if batch.events and self.reads % 15 == 0:
             self.drop()
 
     def drop(self) -> None:

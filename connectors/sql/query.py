@@ -270,7 +270,7 @@ class QuerySource(Source):
 
     def extra(self, name: str) -> bool:
         """``commit-column``: a column with the transaction of a row's last change, for each table."""
-        self._with_commit_column = name == "commit-column"
+        self._with_commit_column = name == "commit-column" and self.connector == "postgresql"
         return self._with_commit_column
 
     def objects(self) -> list[Managed]:

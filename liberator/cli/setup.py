@@ -10,6 +10,7 @@ import click
 from liberator.cli import output
 from liberator.cli.arguments import config_option, settings
 from liberator.cli.objects import for_each, print_statements
+from liberator.errors import ConfigError
 
 if TYPE_CHECKING:
     from liberator.sink import Sink
@@ -20,7 +21,12 @@ if TYPE_CHECKING:
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @config_option
 @click.option("--dry-run", is_flag=True, help="Print the statements instead of executing them.")
-def command(names: tuple[str, ...], config: Path, dry_run: bool) -> int:
+@click.option(
+    "--add-commit-column",
+    is_flag=True,
+    help="Also give tables a column with the transaction of a row's last change, by which they can be read.",
+)
+def command(names: tuple[str, ...], config: Path, dry_run: bool, add_commit_column: bool) -> int:
     """Create the objects that sources and sinks need at their databases.
 
     `liberator run` does this by itself where it may; this command is for accounts with more rights, and
@@ -31,8 +37,30 @@ def command(names: tuple[str, ...], config: Path, dry_run: bool) -> int:
     Example:
         liberator setup --config shop.yaml --dry-run
         liberator setup --config shop.yaml
+        liberator setup --config shop.yaml --add-commit-column crm
     """
-    return for_each(settings(config), names, _print if dry_run else _create)
+    extras = ["commit-column"] if add_commit_column else []
+    taken: list[str] = []
+
+    def act(place: str, keeper: Source | Sink) -> int:
+        taken.extend(extra for extra in extras if _has(keeper, extra))
+        return _print(place, keeper) if dry_run else _create(place, keeper)
+
+    code = for_each(settings(config), names, act)
+    for extra in extras:
+        if extra not in taken:
+            raise ConfigError(
+                f"no source here can be given a {extra.replace('-', ' ')}",
+                hint="a source that reads tables by asking can, where its database numbers transactions",
+            )
+    return code
+
+
+def _has(keeper: Source | Sink, extra: str) -> bool:
+    """Whether the keeper is a source that makes this extra object; it then does so."""
+    from liberator.source import Source
+
+    return isinstance(keeper, Source) and keeper.extra(extra)
 
 
 def _print(place: str, keeper: Source | Sink) -> int:

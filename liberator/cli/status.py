@@ -229,6 +229,8 @@ def _print(sources: list[SourceView], sinks: list[SinkView]) -> None:
     troubled = [(f"sources.{v.name}", v.error, v.hint) for v in sources if v.error]
     troubled += [(f"sinks.{v.name}", v.error, v.hint) for v in sinks if v.error]
     for view in sources:
+        for warning in view.details.get("warnings", ()):
+            output.warning(f"sources.{view.name}: {warning}")
         for number, reason in view.refused.items():
             output.warning(f"sources.{view.name}: request {number} to read tables again: {reason}")
     for place, error, hint in troubled:
