@@ -71,19 +71,18 @@ class Packets:
     def _cut(self, until: float) -> Block | None:
         """The events in one block, or None if time is up, or a long packet or the end has come."""
         while True:
-            if not (data := self._receive(_BLOCK, until)):
+            # Only now: the events before an error were to be given first.
+            if len(self._rest) >= 4:
+                self._look()
+            if self._long is not None or self.ended or not (data := self._receive(_BLOCK, until)):
                 return None
             if self._rest:
                 data = self._rest + data
             events: list[Event] = []
             used = self._splitter.packets(data, events)
             self._rest = data[used:]
-            if len(self._rest) >= 4:
-                self._look()
             if events:
                 return Block(data, events)
-            if self._long is not None or self.ended:
-                return None
 
     def _look(self) -> None:
         """What the packet is at which the splitter stopped."""

@@ -78,11 +78,10 @@ def _open(data: bytes, start: int, end: int) -> tuple[Any, int | None]:
         if start > end:
             raise damaged("transaction_payload")
         fields[field] = packed_int(data, at, start)[0] if length else 0
-    # The payload's own size repeats what is known, and must not promise more.
-    if fields.get(_PAYLOAD_SIZE, end - at) > end - at:
+    size, compression = fields.get(_PAYLOAD_SIZE), fields.get(_COMPRESSION)
+    if size is None or compression is None or size > end - at:
         raise damaged("transaction_payload")
-    payload = memoryview(data)[at : at + fields.get(_PAYLOAD_SIZE, end - at)]
-    compression = fields.get(_COMPRESSION, _NONE)
+    payload = memoryview(data)[at : at + size]
     if compression == _NONE:
         return io.BytesIO(payload), len(payload)
     if compression != _ZSTD:
