@@ -139,6 +139,19 @@ def test_a_snapshot_resumes_at_its_last_chunk(database):
     assert seen + rest == list(range(1, 1001))
 
 
+def test_a_chunk_that_is_given_up_takes_the_one_behind_it_along(database):
+    run(database, "create table t (id int primary key)", "insert into t select generate_series(1, 1000)")
+    wal = Wal(database, chunk=100, batch=30).open()
+    seen = []
+    while len(seen) < 500:
+        seen += [e.key[0] for e in wal.step().events]
+        if len(seen) in (30, 160, 190):  # in mid-chunk, the next one is on its way
+            wal.source._snapshots._abandon("public.t")
+    rest = [e.key[0] for e in wal.read()]
+    wal.close()
+    assert seen + rest == list(range(1, 1001))
+
+
 def test_wide_rows_end_a_chunk_by_bytes(database):
     run(
         database,
