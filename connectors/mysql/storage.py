@@ -73,11 +73,16 @@ def _character(column: MapColumn) -> NativeType:
         name = _TEXT_NAMES[column.length]
     else:
         name = _CHARACTER[column.wire]
-        length = column.length // bytes_per_character(charset)
+        length = _bytes(column) // bytes_per_character(charset)
     compressed = column.wire in _COMPRESSED
     if is_binary(charset):
         return NativeType(BINARY_NAMES[name], length, compressed=compressed)
     return NativeType(name, length, charset=charset, compressed=compressed)
+
+
+def _bytes(column: MapColumn) -> int:
+    """The longest value of a char or varchar; a compressed one has a byte before it."""
+    return column.length - (column.wire in _COMPRESSED)
 
 
 def fits(column: MapColumn, native: NativeType) -> bool:
@@ -112,7 +117,7 @@ def _fits_character(column: MapColumn, native: NativeType) -> bool:
     return (
         native.name in (text, BINARY_NAMES[text])
         and _fits_charset(column, native)
-        and column.length == (native.length or 0) * bytes_per_character(native.charset or "binary")
+        and _bytes(column) == (native.length or 0) * bytes_per_character(native.charset or "binary")
         and native.compressed == (column.wire in _COMPRESSED)
     )
 

@@ -36,13 +36,13 @@ def spell_inet6(data: bytes) -> str:
 
 
 def _zeros(words: list[int]) -> tuple[int, int]:
-    """Where the first longest run of two or more zeros begins, and how many they are."""
+    """Where the first longest run of zeros begins, be it of one, and how many they are."""
     best, at = (0, 0), 0
     while at < len(words):
         end = at
         while end < len(words) and not words[end]:
             end += 1
-        if end - at > max(best[1], 1):
+        if end - at > best[1]:
             best = at, end - at
         at = end + 1
     return best

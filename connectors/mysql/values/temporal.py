@@ -210,18 +210,6 @@ class _TextDays(dict[bytes, "int | None"]):
         return value
 
 
-class _TextMinutes(dict[bytes, "int | None"]):
-    """``YYYY-MM-DD HH:MM:`` → microseconds since 1970."""
-
-    def __missing__(self, key: bytes) -> int | None:
-        day = TEXT_DAYS[key[:10]]
-        value = None if day is None else day * DAY + _TEXT_CLOCK[key[10:]]
-        if len(self) >= _LIMIT:
-            self.clear()
-        self[key] = value
-        return value
-
-
 def text_datetime(odd: Odd, data: bytes) -> _Value:
     """A printed datetime or timestamp, whatever it is."""
     time = text_time(data[11:])
@@ -244,7 +232,7 @@ def text_time(data: bytes) -> int | str:
 
 
 TEXT_DAYS: Final = _TextDays()
-TEXT_MINUTES: Final = _TextMinutes()
-_TEXT_CLOCK: Final[Mapping[bytes, int]] = {
+
+TEXT_CLOCK: Final[Mapping[bytes, int]] = {
     f" {m // 60:02}:{m % 60:02}:".encode(): m * MINUTE for m in range(24 * 60)
 }
