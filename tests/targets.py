@@ -138,4 +138,6 @@ def mysql_target(request: pytest.FixtureRequest, kind: str, monkeypatch: pytest.
     if kind.endswith(" staged"):
         monkeypatch.setattr("connectors.mysql.writer.FEW", 0)
     kind = kind.removesuffix(" staged")
-    return MySqlTarget(request.getfixturevalue(f"{kind}_database"), kind)
+    target = MySqlTarget(request.getfixturevalue(f"{kind}_database"), kind)
+    target.execute("alter database default character set utf8mb4")
+    return target

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from connectors.mysql import native
+from connectors.mysql.native import GEOMETRIES, INTEGERS, NativeType
 from connectors.sql.dialect import Fit
 from liberator.schema import Column, Kind, LogicalType
 
@@ -43,14 +45,10 @@ KEY_BYTES, CHARACTER = 3072, 4
 #: share 65,535 bytes.
 LONGEST_VARCHAR = 1024
 
-INTEGERS = {"tinyint": 1, "smallint": 2, "mediumint": 3, "int": 4, "bigint": 8}
-TEXTS = {"tinytext": 2**8 - 1, "text": 2**16 - 1, "mediumtext": 2**24 - 1, "longtext": 2**32 - 1}
-BLOBS = {"tinyblob": 2**8 - 1, "blob": 2**16 - 1, "mediumblob": 2**24 - 1, "longblob": 2**32 - 1}
+#: How many bytes each holds.
+TEXTS = {name: 256**size - 1 for name, size in native.TEXTS.items()}
+BLOBS = {name: 256**size - 1 for name, size in native.BLOBS.items()}
 CHARS, BINARIES = ("char", "varchar"), ("binary", "varbinary")
-GEOMETRIES = {
-    "geometry", "point", "linestring", "polygon", "multipoint", "multilinestring", "multipolygon",
-    "geometrycollection", "geomcollection",
-}  # fmt: skip
 #: Types that only one of the two has, with the version that brought them.
 SINCE = {
     MYSQL: {"vector": (9, 0)},
@@ -75,13 +73,7 @@ WIDER = {
     **dict.fromkeys(("smallint", "mediumint", "int", "bigint"), ("year",)),
 }
 
-_NATIVE = re.compile(
-    r"(?P<base>[a-z]\w*(?: precision)?)(?:\((?P<args>(?:[^'()]|'(?:[^']|'')*')*)\))?"
-    r"(?P<signs>(?: unsigned| zerofill)*)"
-    r"(?: character set (?P<charset>\w+))?(?: collate (?P<collation>\w+))?",
-    re.IGNORECASE,
-)
-_LABEL = re.compile(r"'((?:[^']|'')*)'")
+_COLLATION = re.compile(r" collate (\w+)$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,43 +107,31 @@ class Flavour:
 
 @dataclass(frozen=True, slots=True)
 class Spelled:
-    """A type's spelling, taken apart: ``decimal(10,2) unsigned`` is the base ``decimal``, the arguments
-    ``("10", "2")`` and no sign; labels of enum and set are arguments without their quotes."""
+    """A type of a column at the target, taken apart: its parameters, and how its text compares."""
 
-    base: str
-    args: tuple[str, ...] = ()
-    unsigned: bool = False
-    charset: str | None = None
+    native: NativeType
     collation: str | None = None
 
     @classmethod
     def of(cls, text: str) -> Spelled:
-        """Take a spelling apart; one that cannot be is all base."""
-        match = _NATIVE.fullmatch(text.strip())
-        if match is None:
-            return cls(text)
-        base, args = match["base"].lower(), match["args"]
-        base = {"integer": "int", "double precision": "double", "numeric": "decimal", "real": "double"}.get(
-            base, base
-        )
-        if args is None:
-            words: tuple[str, ...] = ()
-        elif base in ("enum", "set"):
-            words = tuple(label.replace("''", "'") for label in _LABEL.findall(args))
-        else:
-            words = tuple(word.strip() for word in args.split(","))
-        unsigned = bool(match["signs"])  # zerofill has no sign either
-        return cls(base, words, unsigned, match["charset"], match["collation"])
+        """Take apart what the catalog says, or what we say in DDL."""
+        found = _COLLATION.search(text)
+        return cls(NativeType.parse(text[: found.start()] if found else text), found[1] if found else None)
 
     @property
-    def number(self) -> int | None:
-        """The first argument as a number."""
-        return int(self.args[0]) if self.args and self.args[0].isdigit() else None
+    def base(self) -> str:
+        """The type's name."""
+        return self.native.name
 
     @property
-    def fraction(self) -> int:
-        """Digits of a second."""
-        return self.number or 0
+    def number(self) -> int:
+        """Its length, 1 where it says none."""
+        return 1 if self.native.length is None else self.native.length
+
+    @property
+    def charset(self) -> str | None:
+        """The character set of text."""
+        return self.native.charset
 
     @property
     def exact(self) -> bool:
@@ -167,15 +147,15 @@ class Spelled:
     def characters(self) -> int | None:
         """How many characters fit, where that is not a matter of gigabytes; None for what is not text."""
         if self.base in CHARS:
-            return self.number if self.number is not None else 1
+            return self.number
         size = TEXTS.get(self.base)
         return None if size is None else size // (CHARACTER if self.charset == "utf8mb4" else 1)
 
 
 def type_of(column: Column, origin: str, flavour: Flavour) -> str:
     """The type to create for a column of ``origin``: native again where it means the same here."""
-    if origin in FAMILY and column.native and (native := _again(column, flavour)) is not None:
-        return native
+    if origin in FAMILY and column.native and (again := _again(column, flavour)) is not None:
+        return again
     return equivalent(column.type, flavour)
 
 
@@ -202,30 +182,32 @@ def _decimal(type_: LogicalType) -> str | None:
 
 def _again(column: Column, flavour: Flavour) -> str | None:
     """A native type of the family as this server spells it; None where it does not have it."""
-    spelled = Spelled.of(column.native)
-    base, kind = spelled.base, column.type.kind
-    if kind is Kind.JSON:
-        return "json"
+    own = replace(NativeType.parse(column.native), compressed=False)
+    base, length = own.name, own.length or 1
     if not flavour.has(base):
         return None
-    if base == "decimal" and len(spelled.args) == 2 and int(spelled.args[1]) > LARGEST_SCALE:
-        # MariaDB has scales up to 38.
-        return column.native if flavour.name == MARIADB else None
+    if base == "decimal" and (own.scale or 0) > LARGEST_SCALE and flavour.name == MYSQL:
+        return None  # MariaDB has scales up to 38
     if base in CHARS:
-        size = spelled.number if spelled.number is not None else 1
-        if size > LONGEST_VARCHAR:
-            return flavour.textual("text" if size * CHARACTER <= TEXTS["text"] else "mediumtext")
-        return flavour.textual(f"{base}({size})")
-    if base in TEXTS:
-        # Its bytes may have been of a narrower charset: up to twice as many characters need the next type.
-        if spelled.charset != "utf8mb4":
-            names = list(TEXTS)
-            base = names[min(names.index(base) + 1, len(names) - 1)]
-        return flavour.textual(base)
-    if base in ("enum", "set"):
-        labels = ",".join("'" + label.replace("'", "''") + "'" for label in spelled.args)
-        return flavour.textual(f"{base}({labels})")
-    return column.native
+        if length > LONGEST_VARCHAR:
+            base = "text" if length * CHARACTER <= TEXTS["text"] else "mediumtext"
+        else:
+            base = f"{base}({own.length or 0})"
+    elif base in TEXTS and own.charset != "utf8mb4":
+        # Its bytes were of a narrower character set: as many characters may need the next type.
+        names = list(TEXTS)
+        base = names[min(names.index(base) + 1, len(names) - 1)]
+    elif base in ("enum", "set"):
+        base = labelled(own)
+    elif own.charset is None:
+        return str(own)
+    return flavour.textual(base)
+
+
+def labelled(type_: NativeType) -> str:
+    """An enum or set in DDL of our sessions, in which a backslash is nothing special."""
+    labels = ",".join("'" + label.replace("'", "''") + "'" for label in type_.labels)
+    return f"{type_.name}({labels})"
 
 
 def key_types(types: Sequence[str], flavour: Flavour) -> list[str]:
@@ -251,8 +233,8 @@ def _bytes(spelled: Spelled) -> int | None:
     if spelled.base in BLOBS or spelled.base in TEXTS or spelled.base == "json" or spelled.base in GEOMETRIES:
         return KEY_BYTES
     if spelled.base in CHARS:
-        return (spelled.number or 1) * (1 if spelled.charset == "ascii" else CHARACTER)
-    return (spelled.number or 1) if spelled.base in BINARIES else None
+        return spelled.number * (1 if spelled.charset == "ascii" else CHARACTER)
+    return spelled.number if spelled.base in BINARIES else None
 
 
 def fit(existing: str, wanted: str, column: Column, flavour: Flavour) -> Fit:
@@ -268,7 +250,7 @@ def _suffices(existing: Spelled, wanted: str, column: Column, flavour: Flavour) 
     JSON would round is a rare one."""
     if existing.base == "json":
         return column.type.kind is Kind.JSON
-    boundless = wanted == flavour.text and Spelled.of(column.native).base != "longtext"
+    boundless = wanted == flavour.text and not column.native.startswith("longtext")
     return boundless and existing.textual and existing.base != "char" and existing.charset == "utf8mb4"
 
 
@@ -293,19 +275,19 @@ def _longer(wide: Spelled, narrow: Spelled) -> bool:
         case "decimal":
             return _decimal_holds(wide, narrow)
         case "datetime" | "time" | "timestamp":
-            return wide.fraction >= narrow.fraction
+            return wide.native.digits >= narrow.native.digits
         case "enum" | "set":
-            return set(narrow.args) <= set(wide.args)
+            return set(narrow.native.labels) <= set(wide.native.labels)
         case "bit":
-            return (wide.number or 1) >= (narrow.number or 1)
+            return wide.number >= narrow.number
         case "vector":
-            return wide.args == narrow.args
+            return wide.number == narrow.number
         case _:
             return True
 
 
 def _unaliased(spelled: Spelled) -> Spelled:
-    return Spelled("longtext", charset="utf8mb4") if spelled.base == "json" else spelled
+    return Spelled(NativeType("longtext", charset="utf8mb4")) if spelled.base == "json" else spelled
 
 
 def _text_holds(wide: Spelled, narrow: Spelled) -> bool:
@@ -313,7 +295,8 @@ def _text_holds(wide: Spelled, narrow: Spelled) -> bool:
     if narrow.base in BLOBS or narrow.base in BINARIES or narrow.base in GEOMETRIES or narrow.base == "bit":
         return False
     if narrow.base in ("enum", "set"):
-        need = max(map(len, narrow.args), default=0) if narrow.base == "enum" else len(",".join(narrow.args))
+        labels = narrow.native.labels
+        need = max(map(len, labels), default=0) if narrow.base == "enum" else len(",".join(labels))
         return size >= need and wide.charset == "utf8mb4"
     if narrow.base == "json":
         return wide.base == "longtext"
@@ -333,7 +316,7 @@ def _bytes_hold(wide: Spelled, narrow: Spelled) -> bool:
         return True
 
     def size(s: Spelled) -> int:
-        return BLOBS.get(s.base) or (s.number if s.number is not None else 1)
+        return BLOBS.get(s.base) or s.number
 
     return size(wide) >= size(narrow)
 
@@ -342,12 +325,12 @@ def _integer_fits(wide: Spelled, narrow: Spelled) -> bool:
     low, high = _range(narrow)
     match wide.base:
         case "decimal":
-            before = 10 ** ((wide.number or 10) - _scale(wide))
-            return high < before and (low >= 0 or not wide.unsigned)
+            before = 10 ** (wide.number - (wide.native.scale or 0))
+            return high < before and (low >= 0 or not wide.native.unsigned)
         case "double" | "float":
             return high < 2 ** (53 if wide.base == "double" else 24)
         case "bit":
-            return narrow.base == "tinyint" and narrow.args == ("1",)
+            return narrow.base == "tinyint" and narrow.native.length == 1
         case base if base in INTEGERS:
             least, most = _range(wide)
             return least <= low and high <= most
@@ -357,13 +340,10 @@ def _integer_fits(wide: Spelled, narrow: Spelled) -> bool:
 
 def _range(spelled: Spelled) -> tuple[int, int]:
     bits = 8 * INTEGERS[spelled.base]
-    return (0, 2**bits - 1) if spelled.unsigned else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
-
-
-def _scale(spelled: Spelled) -> int:
-    return int(spelled.args[1]) if len(spelled.args) > 1 else 0
+    return (0, 2**bits - 1) if spelled.native.unsigned else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
 
 
 def _decimal_holds(wide: Spelled, narrow: Spelled) -> bool:
-    before = (wide.number or 10) - _scale(wide) >= (narrow.number or 10) - _scale(narrow)
-    return before and _scale(wide) >= _scale(narrow) and (narrow.unsigned or not wide.unsigned)
+    scale, other = wide.native.scale or 0, narrow.native.scale or 0
+    before = wide.number - scale >= narrow.number - other
+    return before and scale >= other and (narrow.native.unsigned or not wide.native.unsigned)

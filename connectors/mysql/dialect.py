@@ -22,6 +22,7 @@ from connectors.mysql import column_types, literals
 from connectors.mysql.column_types import Flavour
 from connectors.mysql.connection import Server, code, connect, is_retryable, quote, reason
 from connectors.mysql.existing import Definition, describe
+from connectors.mysql.native import GEOMETRIES
 from connectors.mysql.sink_check import findings
 from connectors.mysql.writer import MySqlWriter
 from connectors.sql.dialect import (
@@ -237,7 +238,7 @@ class MySqlDialect(Dialect):
             left, right = (f"cast(cast({side} as {spelled.base}) as char)" for side in (left, right))
             if spelled.base == "vector":
                 left, right = left.replace("cast(cast(", "hex((", 1), right.replace("cast(cast(", "hex((", 1)
-        elif spelled.base in column_types.GEOMETRIES or not spelled.exact:
+        elif spelled.base in GEOMETRIES or not spelled.exact:
             left, right = f"cast({left} as binary)", f"cast({right} as binary)"
         return f"{left} <=> {right}"
 

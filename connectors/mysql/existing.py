@@ -12,7 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from connectors.mysql.column_types import MARIADB
+from connectors.mysql.column_types import MARIADB, labelled
+from connectors.mysql.native import NativeType
 from connectors.sql.dialect import Existing, ExistingColumn, TableName
 from liberator.errors import SinkError
 
@@ -52,7 +53,9 @@ class Definition:
         """The type, with the character set that it has."""
         if self.charset is None:
             return self.type
-        return f"{self.type} character set {self.charset} collate {self.collation}"
+        own = NativeType.parse(self.type)
+        type_ = labelled(own) if own.labels else self.type
+        return f"{type_} character set {self.charset} collate {self.collation}"
 
     @property
     def computed(self) -> bool:

@@ -19,7 +19,8 @@ from decimal import Decimal, InvalidOperation
 from math import isfinite
 from typing import Any
 
-from connectors.mysql.column_types import CHARS, FAMILY, GEOMETRIES, MYSQL, Flavour, Spelled
+from connectors.mysql.column_types import CHARS, MYSQL, Flavour, Spelled
+from connectors.mysql.native import GEOMETRIES
 from connectors.sql import spelling
 from connectors.sql.dialect import Encode
 from connectors.sql.table import TargetColumn
@@ -97,7 +98,7 @@ def _inline(column: TargetColumn, place: str, names: dict[str, Any], how: tuple[
 
 def checked(column: TargetColumn, origin: str, lossy: bool, flavour: Flavour) -> Callable[[Any], str]:
     """From a physical value to its literal, where a value that has no place is refused, or null."""
-    convert = converter(column, origin, flavour)
+    convert = converter(column, flavour)
 
     def cell(value: Any) -> str:
         text = convert(value)
@@ -114,12 +115,12 @@ def checked(column: TargetColumn, origin: str, lossy: bool, flavour: Flavour) ->
     return cell
 
 
-def converter(column: TargetColumn, origin: str, flavour: Flavour) -> Convert:
+def converter(column: TargetColumn, flavour: Flavour) -> Convert:
     """From a physical value, never None, to its literal; None where the column has no place for it."""
     type_, target = column.column.type, Spelled.of(column.type)
     if target.textual:
         return _within(_textual(type_), target)
-    spell = _speller(type_, target, origin, flavour)
+    spell = _speller(type_, target, flavour)
     if type_.kind not in ESCAPABLE:
         return spell
     readable = READABLE.get(target.base)
@@ -152,10 +153,10 @@ def _textual(type_: LogicalType) -> Callable[[Any], str]:
     return (lambda v: v if type(v) is str else plain(v)) if type_.kind in ESCAPABLE else plain
 
 
-def _speller(type_: LogicalType, target: Spelled, origin: str, flavour: Flavour) -> Convert:
+def _speller(type_: LogicalType, target: Spelled, flavour: Flavour) -> Convert:
     """For values that are no escapes, in columns that are no text."""
     kind = type_.kind
-    special = _special(kind, target, origin, flavour)
+    special = _special(kind, target, flavour)
     if special is not None:
         return special
     match kind:
@@ -179,7 +180,7 @@ def _speller(type_: LogicalType, target: Spelled, origin: str, flavour: Flavour)
             return lambda v: quote(plain(v))
 
 
-def _special(kind: Kind, target: Spelled, origin: str, flavour: Flavour) -> Convert | None:
+def _special(kind: Kind, target: Spelled, flavour: Flavour) -> Convert | None:
     """For types of a column that read more than a number or a string."""
     match target.base:
         case "bit" if kind is Kind.BITS:
@@ -189,9 +190,9 @@ def _special(kind: Kind, target: Spelled, origin: str, flavour: Flavour) -> Conv
         case "vector" if kind is not Kind.BYTES:
             function = "string_to_vector" if flavour.name == MYSQL else "vec_fromtext"
             return lambda v: f"{function}({quote(v)})"
-        case "enum" if origin in FAMILY:
-            # The text of index 0, which strict mode does not take for one.
-            return lambda v: quote(v) if v or "" in target.args else "0"
+        case "enum" if "" not in target.native.labels:
+            # The text of index 0, which is what lax servers make of a wrong label, and ours take for none.
+            return lambda v: quote(v) if v else None
         case base if base in GEOMETRIES and kind is Kind.GEOMETRY:
             return _geometry(flavour)
         case _:

@@ -149,9 +149,9 @@ class Writer:
         try:
             yield
         except Unreadable as exc:
-            places = {c.name: c for c in columns}
+            places = {f"c{c.index}": c for c in columns}
             places |= {f"${i}": c for i, c in enumerate(columns, 1)}
-            places |= {f"c{c.index}": c for c in columns}
+            places |= {c.name: c for c in columns}
             column = places.get(exc.place)
             name = "" if column is None else f", column {column.name} ({column.type})"
             raise SinkError(f"{exc}: table {self.table.name}{name}", hint=exc.hint) from exc
