@@ -70,21 +70,19 @@ class OutboxSource(Source):
     def reached(self, state: State, target: Position) -> bool:
         """Whether everything that was committed at ``target`` is read."""
         if self.config.capture == "log":
-            return self._stream().reached(state, target)
+            return state.position.major > 0 and self._stream().reached(state, target)
         return state.position.major >= target.major
 
     def recover(self, state: State) -> State:
-        """After a gap: of a new epoch, with the rows that are there."""
-        if self.config.capture == "log":
-            return self._stream().recover(state)
+        """After a gap: of a new epoch, beginning with the rows that are there."""
         return State(Position(state.position.epoch + 1, 0))
 
     def describe(self, position: Position) -> str:
         """The moment up to which everything is read."""
-        if self.config.capture == "log":
-            return self._stream().describe(position)
         if not position.major:
             return "the beginning"
+        if self.config.capture == "log":
+            return self._stream().describe(position)
         seconds = position.major // NANOSECONDS / 1_000_000
         return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
 

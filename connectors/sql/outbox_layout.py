@@ -90,6 +90,10 @@ class Layout:
         places |= {at for _, at in self._headers} | {at for _, at in self._topic if at is not None}
         return [self.schema.columns[i] for i in sorted(places)]
 
+    def identity(self, row: Row) -> str:
+        """What tells a row from all others: its number, else the event's id."""
+        return str(row[self.columns.get("id", self._id)])
+
     def event(
         self,
         row: Row,

@@ -3,21 +3,27 @@
 The source that reads the log does the work, and owns state and position: here its changes of one table become
 messages. Updates and deletes say nothing, so the application may delete its row in the transaction that
 inserted it, and keep an empty table. On Postgres an application can also write logical messages.
+
+Rows that are there at the first start come first (:mod:`.outbox_before`). The log goes on from before they
+were read, so what it tells of them again is left out.
 """
 
 from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
+from connectors.sql.outbox_before import READ, UNTIL, Before
 from connectors.sql.outbox_layout import Layout
 from connectors.sql.outbox_options import OutboxOptions
-from connectors.sql.outbox_rows import Cleaner, Numbers, find_table
+from connectors.sql.outbox_rows import INTEGERS, Cleaner, Known, Numbers, find_table
 from connectors.sql.reader import Reader, connected, open_reader
 from liberator import plugins
 from liberator.errors import ConfigError, SourceError
-from liberator.event import ChangeEvent, Operation, Phase, Transaction
+from liberator.event import ChangeEvent, Operation, Phase, Position, Transaction
 from liberator.schema import Column, Kind, LogicalType, TableSchema
 from liberator.source import Batch, Source, State
 
@@ -59,7 +65,7 @@ def stream(name: str, options: OutboxOptions) -> Source:
         "url": options.url,
         "tables": [_pattern(table.schema, table.name)],
     }
-    config |= {"batch": options.batch} | options.stream
+    config |= {"batch": options.batch, **options.stream, "snapshot": "none"}
     if options.messages is not None:
         config["messages"] = [options.messages]
     return made(name, made.Config(**config))
@@ -82,36 +88,68 @@ class Logged:
         self._reader: Reader | None = None
         self._source = stream(name, options)
         try:
-            self._source.open(state)
+            self._open(state)
         except BaseException:
             self._source.close()
             raise
 
+    def _open(self, state: State | None) -> None:
+        notes = dict(state.snapshot) if state is not None else {}
+        known = Known(notes.pop(READ, ""))
+        #: Where the log has told of all rows that were read before it.
+        self._until = Position(*notes.pop(UNTIL)) if UNTIL in notes else None
+        self._notes: tuple[Mapping[str, Any], Mapping[str, Any]] = ({}, {})
+        self._known: Known | None = known if self._until is not None else None
+        self._before: Before | None = None
+        if state is None or state.position.major == 0:
+            self._source.open(None if state is None or state.position.epoch == 1 else State(state.position))
+            position = state.position if state is not None else Position(1, 0)
+            self._before, self._known = Before(self._name, self._options, position, known), known
+        else:
+            self._source.open(state if self._until is None else replace(state, snapshot=notes))
+
     def close(self) -> None:
-        """Let go of the log and the connection."""
+        """Let go of the log and the connections."""
         self._source.close()
-        if self._reader is not None:
-            self._reader.close()
+        for opened in (self._before, self._reader):
+            if opened is not None:
+                opened.close()
 
     def read(self) -> Batch:
-        """The next changes, those that are events."""
+        """The rows that were there before; then the changes that are events."""
+        if self._before is not None:
+            batch = self._before.read()
+            if batch is not None:
+                return batch
+            self._before.close()
+            self._before = None
+            self._until = self._source.current()
         batch = self._source.read()
         events = [made for event in batch.events if (made := self._message(event)) is not None]
-        if not events and self._options.keep is not None and not self._snapshotting(batch.state):
+        if not events and self._options.keep is not None:
             self._clean()
-        return Batch(events, batch.state, batch.open, batch.timestamp, batch.end)
+        return Batch(events, self._state(batch.state), batch.open, batch.timestamp, batch.end)
 
-    def confirm(self, position: Any) -> None:
-        """The source that reads the log is told."""
-        self._source.confirm(position)
+    def _state(self, state: State) -> State:
+        """The log source's state, with the rows that were read before while the log may tell of them."""
+        if self._known is None or self._until is None:
+            return state
+        if self._source.reached(state, self._until):
+            self._known = None
+            return state
+        inner, notes = self._notes
+        if inner is not state.snapshot:
+            notes = {**state.snapshot, READ: self._known.pack(), UNTIL: list(self._until)}
+            self._notes = state.snapshot, notes
+        return replace(state, snapshot=notes)
 
-    def _snapshotting(self, state: State) -> bool:
-        return not self._source.reached(state, state.position)
+    def confirm(self, position: Position) -> None:
+        """The source that reads the log is told, once it has begun."""
+        if position.major:
+            self._source.confirm(position)
 
     def _message(self, event: ChangeEvent) -> ChangeEvent | None:
-        if event.after is None or event.moved is not None:
-            return None
-        if event.operation not in (Operation.CREATE, Operation.READ):
+        if event.operation is not Operation.CREATE or event.after is None or event.moved is not None:
             return None
         transaction = event.transaction
         if transaction is not self._of:
@@ -125,9 +163,8 @@ class Logged:
         layout = self._layouts.get(event.schema.fingerprint)
         if layout is None:
             layout = self._layouts[event.schema.fingerprint] = Layout(self._name, self._options, event.schema)
-        published = layout.columns.get("published_at")
-        if event.operation is Operation.READ and published is not None and event.after[published] is not None:
-            return None  # it was polled before, and is published
+        if self._known is not None and layout.identity(event.after) in self._known:
+            return None
         return layout.event(event.after, event.operation, self._transaction, ordinals, event.phase)
 
     def _logical(self, event: ChangeEvent, transaction: Transaction) -> ChangeEvent:
@@ -170,8 +207,7 @@ class Logged:
             layout = Layout(self._name, self._options, schema)
             key = [schema.columns[i] for i in schema.key] or [schema.columns[layout.columns["event_id"]]]
             number = layout.column("id")
-            integers = (Kind.INT16, Kind.INT32, Kind.INT64, Kind.UINT64)
-            growing = number if number is not None and number.type.kind in integers else None
+            growing = number if number is not None and number.type.kind in INTEGERS else None
             self._numbers = Numbers(reader, growing, key)
             self._numbers.locate(schema)
             self._cleaner = Cleaner(reader.relation(table), layout.column("created_at"), self._options.keep)

@@ -27,18 +27,17 @@ from connectors.sql.horizon import Bound, Horizon, Subject
 from connectors.sql.outbox_keeper import keeper
 from connectors.sql.outbox_layout import Layout
 from connectors.sql.outbox_options import SLOTS, OutboxOptions
-from connectors.sql.outbox_rows import Cleaner, Numbers, find_table, pack, unpack
+from connectors.sql.outbox_rows import INTEGERS, Cleaner, Numbers, find_table, pack, unpack
 from connectors.sql.reader import Reader, UnknownShape, open_reader
 from liberator.errors import ConfigError, PositionLost, SourceError
 from liberator.event import ChangeEvent, Operation, Position, Transaction
-from liberator.schema import Kind, TableSchema
+from liberator.schema import TableSchema
 from liberator.source import Batch, State
 
 #: Seconds that one read waits for something to come.
 WAIT = 0.05
 #: Of positions, in a microsecond: more than there can be events.
 NANOSECONDS = 1000
-_INTEGERS = (Kind.INT16, Kind.INT32, Kind.INT64, Kind.UINT64)
 _NOTHING: dict[str, Any] = {}
 _BUDGET = 16_000_000
 
@@ -106,7 +105,7 @@ class Polled:
         columns = whole.wanted()
         key = [schema.columns[i] for i in schema.key]
         number = whole.column("id")
-        if number is None or number.type.kind not in _INTEGERS:
+        if number is None or number.type.kind not in INTEGERS:
             number = None
         self.numbers = Numbers(reader, number, key or [schema.columns[whole.columns["event_id"]]])
         columns += [c for c in self.numbers.columns if c not in columns]

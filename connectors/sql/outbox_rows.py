@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import json
 import time
+from bisect import bisect_right
 from collections.abc import Sequence
 
 from connectors.sql.reader import Reader, SourceTable
 from liberator.errors import ConfigError
 from liberator.event import Row
-from liberator.schema import Column, TableSchema
+from liberator.schema import Column, Kind, TableSchema
 
 #: Rows to delete at once, and seconds between two attempts while there is little to delete.
 MOST = 1000
 EVERY = 10.0
+INTEGERS = (Kind.INT16, Kind.INT32, Kind.INT64, Kind.UINT64)
 #: Where a table without a schema is looked for first.
 _USUAL = ("public", "main")
 
@@ -73,6 +75,47 @@ class Numbers:
         if len(self.columns) == 1:
             return f"{self.selected} in ({', '.join(identities)})"
         return f"({self.selected}) in ({', '.join(f'({i})' for i in identities)})"
+
+
+class Known:
+    """Identities that were met: numbers as ranges, so that a million of them take little room."""
+
+    def __init__(self, packed: str = ""):
+        self._first: list[int] = []
+        self._last: list[int] = []
+        self._others: set[str] = set()
+        if packed.startswith("["):
+            self._others.update(unpack(packed))
+        for part in filter(None, packed.split(",") if not self._others else ()):
+            first, _, last = part.partition("-")
+            self._first.append(int(first))
+            self._last.append(int(last or first))
+
+    def __contains__(self, identity: str) -> bool:
+        if not identity.isdecimal():
+            return identity in self._others
+        at = bisect_right(self._first, int(identity)) - 1
+        return at >= 0 and int(identity) <= self._last[at]
+
+    def add(self, identity: str) -> None:
+        """Remember one that is not known."""
+        if not identity.isdecimal():
+            self._others.add(identity)
+            return
+        number = int(identity)
+        at = bisect_right(self._first, number)
+        if at and self._last[at - 1] == number - 1:
+            self._last[at - 1] = number
+        else:
+            self._first.insert(at, number)
+            self._last.insert(at, number)
+
+    def pack(self) -> str:
+        """As the constructor takes it."""
+        if self._others:
+            return pack(sorted(self._others))
+        pairs = zip(self._first, self._last, strict=True)
+        return ",".join(str(a) if a == b else f"{a}-{b}" for a, b in pairs)
 
 
 class Cleaner:

@@ -123,6 +123,22 @@ class OnMySql(OutboxContract):
             db.commit()
 
 
+class TestMarkedOnMySql(OnMySql):
+    options: ClassVar[dict] = {"drain": "mark"}
+
+
+class TestDeletedOnMySql(OnMySql):
+    options: ClassVar[dict] = {"drain": "delete"}
+
+
+class TestCursorOnMySql(OnMySql):
+    options: ClassVar[dict] = {"drain": "cursor"}
+
+
+class TestLogOfMySql(OnMySql):
+    options: ClassVar[dict] = {"capture": "log"}
+
+
 class OnSqlite(OutboxContract):
     @pytest.fixture(autouse=True)
     def _table(self, tmp_path):
