@@ -82,6 +82,7 @@ class ChangeTable(ABC):
         self.options = options
         self.reader = reader
         self._horizon: Horizon | None = None
+        self._settled = 0
 
     # -- what there must be at the database ----------------------------------------------------------
 
@@ -187,15 +188,18 @@ class ChangeTable(ABC):
     def frontier(self) -> tuple[int, int]:
         """The greatest id below which nothing will be committed any more, 0 for none; and the time up to
         which that covers all commits, in microseconds since 1970."""
+        now = self.reader.now()
+        if self.head() <= self._settled:
+            return self._settled, now  # nothing was committed since
         if self._horizon is None:
             column = Column("id", LogicalType(Kind.INT64), nullable=False, key=0, native="bigint")
             subject = Subject(self.name, column, (self.place,))
             self._horizon = self.reader.horizons().incrementing(subject)
         bound = self._horizon.look()
-        if bound.condition is None:
-            return 0, bound.covered
-        (found,) = self.reader.fetch(f"select max(id) from {self.name} where {bound.condition}")
-        return int(found[0] or 0), bound.covered
+        if bound.condition is not None:
+            (found,) = self.reader.fetch(f"select max(id) from {self.name} where {bound.condition}")
+            self._settled = max(self._settled, int(found[0] or 0))
+        return self._settled, bound.covered
 
     def glance(self, first: int, last: int, limit: int, transaction: str | None = None) -> list[Glance]:
         """The changes with ids from ``first`` to ``last``, in order; of all transactions, or of one."""

@@ -130,17 +130,19 @@ class TriggerSource(Source):
         now = time.monotonic()
         self._chores(now)
         if not self._open:
-            found = self._snapshots.next(self._position, self.config.batch, self._moment())
+            found = self._snapshots.next(self._position, self._moment())
             if found is not None:
                 return self._batch(found)
         if self._drain.idle and not self._snapshots.waiting and now < self._polled + self.config.poll:
             time.sleep(min(_WAIT, max(0.0, self._polled + self.config.poll - now)))
             return self._batch([])
         self._polled = now
-        pieces = self._drain.take(self.config.batch, self.config.batch_bytes)
         events: list[ChangeEvent] = []
-        for piece in pieces:
-            self._take(piece, events)
+        while pieces := self._drain.take(self.config.batch, self.config.batch_bytes):
+            for piece in pieces:
+                self._take(piece, events)
+            if not self._open or self._ordinal > self._skip:
+                break  # otherwise all of this was in the log already
         if not pieces and self._drain.next_id > self._position.major:
             # Everything up to here is in the log, or begun and not yet whole.
             self._position = Position(self._position.epoch, self._drain.next_id)

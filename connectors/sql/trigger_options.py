@@ -27,6 +27,11 @@ class TriggerOptions(SourceOptions):
         description="What an update's trigger keeps of the old row. key: the row, where its key changed; "
         "full: always. Deletes, and tables without a key, always keep it.",
     )
+    cascades: Literal["refuse", "ignore"] = Field(
+        "refuse",
+        description="Tables whose rows a foreign key deletes or changes by itself, of which MySQL and MariaDB tell "
+        "no trigger: refuse them, or ignore these changes, which are lost.",
+    )
     skip_origins: list[str] = Field(
         default_factory=list,
         description="Leave out changes whose transaction set one of these as its origin "

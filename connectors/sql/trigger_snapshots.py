@@ -126,7 +126,7 @@ class TriggerSnapshots:
         """Whether a chunk is held until the drain has passed it."""
         return self._chunk is not None
 
-    def next(self, position: Position, limit: int, at: int) -> list[ChangeEvent] | None:
+    def next(self, position: Position, at: int) -> list[ChangeEvent] | None:
         """The next rows to emit, perhaps none although something happened; None: it is the drain's turn."""
         for name in [n for n, ids in self._cuts.items() if not ids or ids[-1][1] < position.major]:
             del self._cuts[name]
@@ -139,7 +139,7 @@ class TriggerSnapshots:
             if self._chunk.window.broken:
                 self._drop()
             elif position.major >= self._chunk.high:
-                return self._emit(self._chunk, limit)
+                return self._emit(self._chunk)
             return None
         pending = self.progress.pending
         if not pending or time.monotonic() < self._retry_at:
@@ -176,16 +176,13 @@ class TriggerSnapshots:
             (found,) = reader.fetch(f"select max(id) from {self._table.name}")
             self._same(reader, version)
             query = self._select(reader, schema, self.progress[name].cursor)
-            selected = reader.select(query, schema, self._options.chunk_bytes)
+            selected = reader.select(query, schema, self._options.chunk_bytes, schema.key)
         rows: Any = selected.rows
-        key = [(i, schema.columns[i]) for i in schema.key]
-
-        def cursor(row: Any) -> tuple[str, ...]:
-            return tuple(reader.literal(row[i], column) for i, column in key)
-
         last = selected.whole and len(rows) < self._options.chunk
         window = Window(lambda _: False)
-        return Chunk(name, schema, rows, _as_it_is, cursor, window, int(found[0] or 0) + 1, last)
+        return Chunk(
+            name, schema, rows, _as_it_is, lambda _: selected.last, window, int(found[0] or 0) + 1, last
+        )
 
     def _same(self, reader: Reader, version: Version) -> None:
         """Raise UnknownShape if the table got another version that we have not heard of."""
@@ -193,12 +190,12 @@ class TriggerSnapshots:
             raise UnknownShape(f"{version.schema.schema}.{version.schema.table} is not what it was")
 
     def _select(self, reader: Reader, schema: TableSchema, cursor: tuple[str, ...] | None) -> str:
-        columns = ", ".join(map(reader.quote, schema.names))
-        keys = [reader.quote(c.name) for c in schema.key_columns]
+        keys = [reader.place(c) for c in schema.key_columns]
         where = "" if cursor is None else f" where {behind(keys, cursor)}"
         relation = self._table.relation(schema)
         return (
-            f"select {columns} from {relation}{where} order by {', '.join(keys)} limit {self._options.chunk}"
+            f"select {reader.listed(schema)} from {relation}{where}"
+            f" order by {', '.join(keys)} limit {self._options.chunk}"
         )
 
     def _begin(
@@ -226,17 +223,17 @@ class TriggerSnapshots:
                     f"select id from {self._table.name} where id >= {major} order by id limit {_CUT + 1}"
                 ),
             )
-            columns = ", ".join(map(reader.quote, schema.names))
             for piece in self._table.pieces(reader, schema):
-                yield schema, reader.select(f"select {columns} from {piece}", schema).rows
+                yield schema, reader.select(f"select {reader.listed(schema)} from {piece}", schema).rows
 
     def _drop(self) -> None:
         """Give a chunk up; it is read again soon."""
         self._chunk = None
         self._retry_at = time.monotonic() + _RETRY
 
-    def _emit(self, chunk: Chunk, limit: int) -> list[ChangeEvent]:
-        rows, cursor = chunk.take(limit)
+    def _emit(self, chunk: Chunk) -> list[ChangeEvent]:
+        """All at once: only the last row's key is known as the database spells it."""
+        rows, cursor = chunk.take(len(chunk.lines))
         if cursor is not None:
             self.progress.advance(chunk.table, len(rows), cursor)
         if chunk.empty:

@@ -12,6 +12,7 @@ import pytest
 
 from connectors.sql.trigger import TriggerSource
 from liberator.testing.source_contract import SourceContract
+from tests.fix_mysql import connected
 
 TABLE = "create table contract (id bigint primary key, note text)"
 STATEMENTS = {
@@ -57,3 +58,30 @@ class TestSqliteTriggers(TriggerContract):
         with closing(sqlite3.connect(self.path)) as db, db:
             for operation, values in changes:
                 db.execute(re.sub(r"%\((\w+)\)s", r":\1", STATEMENTS[operation]), values)
+
+
+class MysqlContract(TriggerContract):
+    def change(self, *changes):
+        with connected(self.url) as db:
+            db.begin()
+            for operation, values in changes:
+                db.cursor().execute(STATEMENTS[operation], values)
+            db.commit()
+
+    def prepare(self, url):
+        self.url = url
+        self.table = f"{url.rpartition('/')[2]}.contract"
+        with connected(url) as db:
+            db.cursor().execute(TABLE)
+
+
+class TestMysqlTriggers(MysqlContract):
+    @pytest.fixture(autouse=True)
+    def _table(self, mysql_database):
+        self.prepare(mysql_database)
+
+
+class TestMariadbTriggers(MysqlContract):
+    @pytest.fixture(autouse=True)
+    def _table(self, mariadb_database):
+        self.prepare(mariadb_database)
