@@ -122,14 +122,20 @@ class MySqlTarget(Target):
             return list(cursor.fetchall())
 
     def execute(self, script: str) -> None:
-        with self._connected() as conn, conn.cursor() as cursor:
+        self.run(script, "ANSI,STRICT_ALL_TABLES,NO_BACKSLASH_ESCAPES")
+
+    def run(self, script: str, mode: str = "STRICT_ALL_TABLES") -> None:
+        """Run a script as its author meant it: by default as the servers read one."""
+        with self._connected(mode) as conn, conn.cursor() as cursor:
             cursor.execute(script.encode())
             while cursor.nextset():
                 pass
 
-    def _connected(self) -> closing[pymysql.Connection]:
+    def _connected(
+        self, mode: str = "ANSI,STRICT_ALL_TABLES,NO_BACKSLASH_ESCAPES"
+    ) -> closing[pymysql.Connection]:
         conn = connect(self.url, client_flag=CLIENT.MULTI_STATEMENTS)
-        conn.query(b"set session sql_mode = 'ANSI,STRICT_ALL_TABLES,NO_BACKSLASH_ESCAPES'")
+        conn.query(f"set session sql_mode = '{mode}'".encode())
         return closing(conn)
 
 

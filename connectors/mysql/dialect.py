@@ -234,10 +234,10 @@ class MySqlDialect(Dialect):
     def equal(self, left: str, right: str, type_: str) -> str:
         """Byte by byte: collations and JSON call different values equal."""
         spelled = column_types.Spelled.of(type_)
-        if spelled.base in ("json", "vector"):
-            left, right = (f"cast(cast({side} as {spelled.base}) as char)" for side in (left, right))
-            if spelled.base == "vector":
-                left, right = left.replace("cast(cast(", "hex((", 1), right.replace("cast(cast(", "hex((", 1)
+        if spelled.base == "json":
+            left, right = f"cast(cast({left} as json) as char)", f"cast(cast({right} as json) as char)"
+        elif spelled.base == "vector":
+            left, right = f"hex({left})", f"hex({right})"
         elif spelled.base in GEOMETRIES or not spelled.exact:
             left, right = f"cast({left} as binary)", f"cast({right} as binary)"
         return f"{left} <=> {right}"

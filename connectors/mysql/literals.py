@@ -155,11 +155,10 @@ def _textual(type_: LogicalType) -> Callable[[Any], str]:
 
 def _speller(type_: LogicalType, target: Spelled, flavour: Flavour) -> Convert:
     """For values that are no escapes, in columns that are no text."""
-    kind = type_.kind
-    special = _special(kind, target, flavour)
+    special = _special(type_, target, flavour)
     if special is not None:
         return special
-    match kind:
+    match type_.kind:
         case Kind.FLOAT32 | Kind.FLOAT64:
             return _float
         case Kind.BYTES:
@@ -180,16 +179,18 @@ def _speller(type_: LogicalType, target: Spelled, flavour: Flavour) -> Convert:
             return lambda v: quote(plain(v))
 
 
-def _special(kind: Kind, target: Spelled, flavour: Flavour) -> Convert | None:
+def _special(type_: LogicalType, target: Spelled, flavour: Flavour) -> Convert | None:
     """For types of a column that read more than a number or a string."""
+    kind = type_.kind
     match target.base:
         case "bit" if kind is Kind.BITS:
             return lambda v: f"b'{v}'"
         case "json" if kind is Kind.JSON and flavour.name == MYSQL:
             return _json
-        case "vector" if kind is not Kind.BYTES:
+        case "vector":
             function = "string_to_vector" if flavour.name == MYSQL else "vec_fromtext"
-            return lambda v: f"{function}({quote(v)})"
+            spell = spelling.text(type_)
+            return lambda v: f"{function}({quote(spell(v))})"
         case "enum" if "" not in target.native.labels:
             # The text of index 0, which is what lax servers make of a wrong label, and ours take for none.
             return lambda v: quote(v) if v else None

@@ -62,6 +62,7 @@ WIDER = {
     "character varying": {"bpchar"},
     "name": {"character varying"},
     "date": {"timestamp without time zone"},
+    "time without time zone": {"interval"},
     "json": {"jsonb"},
     "jsonb": {"json"},
     "bit": {"bit varying"},

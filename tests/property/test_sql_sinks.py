@@ -36,12 +36,22 @@ NOTES = st.one_of(st.none(), st.sampled_from(["p", "q\t\\N\n"]))
 NUMBERS = st.one_of(st.none(), st.integers(-3, 3))
 
 
-@pytest.fixture(params=["sqlite", "postgres", "postgres staged", "mysql", "mariadb staged"])
+#: DDL costs much there: each play is played on one of the two.
+FAMILY = {
+    "test_a_mirror_equals_its_source_after_every_batch": "mysql staged",
+    "test_softly_deleted_rows_stay_and_are_marked": "mariadb staged",
+    "test_deletes_that_are_ignored_leave_the_last_row": "mysql",
+    "test_a_history_has_a_version_for_every_change_and_its_last_ones_are_the_source": "mysql staged",
+    "test_a_table_without_a_key_is_mirrored_with_its_duplicates": "mariadb",
+}
+
+
+@pytest.fixture(params=["sqlite", "postgres", "postgres staged", "mysql or mariadb"])
 def target(request, tmp_path, monkeypatch):
     if request.param == "sqlite":
         return SqliteTarget(tmp_path / "target.db")
-    if request.param.startswith("m"):
-        return mysql_target(request, request.param, monkeypatch)
+    if request.param == "mysql or mariadb":
+        return mysql_target(request, FAMILY[request.function.__name__], monkeypatch)
     if request.param == "postgres staged":
         monkeypatch.setattr(writer, "FEW", 0)
     return PostgresTarget(request.getfixturevalue("database"))
