@@ -101,7 +101,8 @@ class MysqlChangeTable(ChangeTable):
         out = [
             Managed(
                 "change table", ".".join(self.place), "present" if self.exists() else "missing",
-                ";\n".join(self._creation()), f"drop table if exists {self.name};\ndrop table if exists {self._versions}",
+                ";\n".join(self._creation()),
+                f"drop table if exists {self.name};\ndrop table if exists {self._versions}",
             )
         ]  # fmt: skip
         captured, partly = self.captured(), self._triggers()
@@ -126,7 +127,8 @@ class MysqlChangeTable(ChangeTable):
         return [
             self._sql("changes"),
             self._sql("versions"),
-            f"insert into {self._versions} (id, relation, described, at) values (1, '', {born}, {self.reader.now()})",
+            f"insert into {self._versions} (id, relation, described, at)"
+            f" values (1, '', {born}, {self.reader.now()})",
         ]
 
     def create(self) -> None:
@@ -209,11 +211,12 @@ class MysqlChangeTable(ChangeTable):
             "delete": (images["old"], "null"),
         }
         out = []
+        transaction = self._transaction()
         for kind, (old, new) in kept.items():
             text = self._sql(
                 "record",
                 trigger=quote(schema.schema, self._trigger(number, kind)), event=kind, op=_KINDS[kind],
-                table=quote(schema.schema, schema.table), version=str(number), transaction=self._transaction(),
+                table=quote(schema.schema, schema.table), version=str(number), transaction=transaction,
             )  # fmt: skip
             # Names of columns come last: they may look like anything.
             head, _, tail = text.rpartition("$old, $new")
@@ -314,14 +317,14 @@ class MysqlChangeTable(ChangeTable):
             if f"{schema}.{table}" in names and (engine or "").lower() != "innodb":
                 out.append(
                     Finding(
-                        "error", "engine", f"{schema}.{table} is of engine {engine}, which has no transactions",
+                        "error", "engine", f"{schema}.{table} is of engine {engine}, without transactions",
                         f"alter table {quote(schema, table)} engine = InnoDB",
                     )
                 )  # fmt: skip
         if self._together() is None:
             out.append(
                 Finding(
-                    "warning", "transactions", "the server does not tell which changes belong to one transaction",
+                    "warning", "transactions", "the server does not tell which changes belong together",
                     "switch performance_schema on (MySQL), or the binlog (MariaDB); until then each change "
                     "is a transaction of its own",
                 )

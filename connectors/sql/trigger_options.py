@@ -29,8 +29,8 @@ class TriggerOptions(SourceOptions):
     )
     cascades: Literal["refuse", "ignore"] = Field(
         "refuse",
-        description="Tables whose rows a foreign key deletes or changes by itself, of which MySQL and MariaDB tell "
-        "no trigger: refuse them, or ignore these changes, which are lost.",
+        description="Tables whose rows a foreign key deletes or changes by itself, which MySQL and MariaDB "
+        "tell no trigger of: refuse, or ignore these changes, which are lost.",
     )
     skip_origins: list[str] = Field(
         default_factory=list,
