@@ -7,7 +7,6 @@ that the account may see can be read.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
@@ -26,7 +25,7 @@ from connectors.mysql.results import TextResult
 from connectors.mysql.text_rows import TextRows
 from connectors.sql import spelling
 from connectors.sql.clock import wall
-from connectors.sql.reader import Access, Reader, Selected, SourceTable, UnknownShape
+from connectors.sql.reader import Access, Reader, Selected, SourceTable, UnknownShape, digester
 from connectors.sql.statements import load
 from connectors.sql.table import TargetColumn
 from liberator.errors import DecodeError, SourceError
@@ -258,12 +257,7 @@ class MysqlReader(Reader):
 
     def digester(self, columns: Sequence[Column]) -> Callable[[Row], int]:
         """The same here."""
-
-        def digest(key: Row) -> int:
-            whole = "\x1f".join(map(str, key))
-            return int(hashlib.md5(whole.encode(), usedforsecurity=False).hexdigest()[: _HASH_BITS // 4], 16)
-
-        return digest
+        return digester([str] * len(columns))
 
     # -- what is settled ---------------------------------------------------------------------------
 
@@ -290,4 +284,4 @@ def _text_rows(schema: TableSchema) -> TextRows:
 @lru_cache(256)
 def _speller(column: Column, flavour: str, version: tuple[int, ...]) -> Callable[[Any], str | None]:
     target = TargetColumn(column.name, column.native, 0, column)
-    return literals.converter(target, flavour, Flavour(flavour, version))
+    return literals.converter(target, Flavour(flavour, version))

@@ -6,7 +6,6 @@ parse a column's text with the functions that the WAL source uses.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
@@ -22,7 +21,7 @@ from connectors.postgres.copying import compile_copy_decoder, unescape
 from connectors.postgres.values import UnknownLabel
 from connectors.sql import spelling
 from connectors.sql.clock import wall
-from connectors.sql.reader import Access, Reader, Selected, SourceTable, UnknownShape
+from connectors.sql.reader import Access, Reader, Selected, SourceTable, UnknownShape, digester
 from connectors.sql.statements import load
 from connectors.sql.table import TargetColumn
 from liberator.errors import DecodeError, SourceError
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
 
 _SQL = load("connectors.postgres", "reader.sql")
 _HASH_BITS = 40
+_INTEGERS = {Kind.INT16, Kind.INT32, Kind.INT64}
 
 
 class PostgresReader(Reader):
@@ -252,13 +252,7 @@ class PostgresReader(Reader):
 
     def digester(self, columns: Sequence[Column]) -> Callable[[Row], int]:
         """The same here, over the text that Postgres itself prints for these types."""
-        spell = [_speller(c) for c in columns]
-
-        def digest(key: Row) -> int:
-            whole = "\x1f".join([f(v) or "" for f, v in zip(spell, key, strict=True)])
-            return int(hashlib.md5(whole.encode(), usedforsecurity=False).hexdigest()[: _HASH_BITS // 4], 16)
-
-        return digest
+        return digester([str if c.type.kind in _INTEGERS else _speller(c) for c in columns])
 
     # -- what is settled ---------------------------------------------------------------------------
 

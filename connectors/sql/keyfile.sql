@@ -38,13 +38,13 @@ select place, key, digest, hash from before where serial = ?1 and existed;
 
 -- name: remove
 delete from rows
- where exists (select 1 from before as b
-                where b.serial = ?1 and not b.existed and b.place = rows.place and b.key = rows.key);
+ where (place, key) in (select b.place, b.key from before as b where b.serial = ?1 and not b.existed);
 
 -- name: known
+-- "cross join" has the keys looked up one by one; otherwise all rows might be gone through for each.
 select r.key, r.hash
   from json_each(?2) as j
-  join rows as r on r.place = ?1 and r.key = j.value;
+ cross join rows as r on r.place = ?1 and r.key = j.value;
 
 -- name: see
 update rows set seen = ?1 where place = ?2 and key in (select value from json_each(?3));

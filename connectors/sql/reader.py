@@ -11,6 +11,7 @@ cursor may pass it, is :mod:`connectors.sql.horizon`'s business; when what is as
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -254,6 +255,20 @@ def connected(url: str, application: str = "liberator") -> Iterator[Reader]:
         yield reader
     finally:
         reader.close()
+
+
+def digester(spell: Sequence[Callable[[Any], str | None]]) -> Callable[[Row], int]:
+    """The first 40 bits of the md5 of a key's texts, which ``spell`` makes as the database does."""
+    md5, number = hashlib.md5, int.from_bytes
+    if len(spell) == 1:
+        (only,) = spell
+        return lambda key: number(md5((only(key[0]) or "").encode()).digest()[:5], "big")
+
+    def digest(key: Row) -> int:
+        whole = "\x1f".join([f(v) or "" for f, v in zip(spell, key, strict=True)])
+        return number(md5(whole.encode()).digest()[:5], "big")
+
+    return digest
 
 
 def keyed(schema: TableSchema, key: Sequence[str], where: str) -> TableSchema:

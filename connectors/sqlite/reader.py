@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from connectors.sql import spelling
 from connectors.sql.clock import wall
-from connectors.sql.reader import Access, Reader, Selected, SourceTable, UnknownShape
+from connectors.sql.reader import Access, Reader, Selected, SourceTable, UnknownShape, digester
 from connectors.sql.statements import load
 from connectors.sqlite import types, values
 from connectors.sqlite.dialect import PATIENCE, RETRYABLE, path_of
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
     from connectors.sql.horizon import Horizons
 
 _SQL = load("connectors.sqlite", "reader.sql")
-_HASH_BITS = 40
 #: How many of SQLite's own steps pass between two looks at the clock.
 _STEPS = 20_000
 
@@ -233,20 +231,15 @@ class SqliteReader(Reader):
 
     def digest(self, columns: Sequence[Column]) -> str:
         """By a function of ours."""
-        digester = self.digester(columns)
+        digest = self.digester(columns)
         self.conn.create_function(
-            "liberator_digest", len(columns), lambda *key: digester(key), deterministic=True
+            "liberator_digest", len(columns), lambda *key: digest(key), deterministic=True
         )
         return f"liberator_digest({', '.join(self.quote(c.name) for c in columns)})"
 
     def digester(self, columns: Sequence[Column]) -> Callable[[Row], int]:
         """The first 40 bits of the md5 of the values' literals."""
-
-        def digest(key: Row) -> int:
-            whole = "\x1f".join(map(_literal, key))
-            return int(hashlib.md5(whole.encode(), usedforsecurity=False).hexdigest()[: _HASH_BITS // 4], 16)
-
-        return digest
+        return digester([_literal] * len(columns))
 
     # -- what is settled ---------------------------------------------------------------------------
 
