@@ -37,6 +37,10 @@ from liberator.process import STOP_SIGNALS
 GRACE = 60.0
 #: How often the log is looked over when there was nothing to do, and a claim tried again.
 UPKEEP = 5.0
+#: Upkeep rests after each step as long as the step took, at most so many seconds, and leaves the processor to
+#: others for that time. It must not run at a lower priority instead: a step holds the log's write lock, and
+#: on a busy machine every append would wait for a process that gets no processor.
+REST = 0.1
 
 
 def main() -> int:
@@ -190,7 +194,6 @@ def apply(name: str, order: Mapping[str, Any], desk: Desk) -> bool:
 def upkeep(_name: str, order: Mapping[str, Any], desk: Desk) -> bool:
     """Look after the log's retention and compaction until stopped. Where another run on this log does
     so already, wait in silence until that one ends."""
-    os.nice(10)
     with _open_log(order) as log:
         claimed = False
         while not desk.stopping:
@@ -198,7 +201,9 @@ def upkeep(_name: str, order: Mapping[str, Any], desk: Desk) -> bool:
                 if not claimed:
                     log.claim("upkeep")
                     claimed = True
+                began = time.monotonic()
                 if log.upkeep():
+                    time.sleep(min(time.monotonic() - began, REST))
                     continue
             except LiberatorError as exc:
                 if claimed or not exc.retryable:

@@ -136,19 +136,19 @@ def test_killed_upkeep_takes_away_nothing_that_should_stay(path, tmp_path):
         assert process.recv() == "idle"
     duration = time.monotonic() - started
     assert filled.superseded(whole) == 0
-    unfinished = 0
-    for attempt in range(25):
+    unfinished, attempts = 0, 12
+    for attempt in range(attempts):
         killed = filled.copy(tmp_path / f"killed{attempt}.log")
         with child(log_child.upkeep, killed, *filled.upkeep) as process:
             ready(process)
-            time.sleep(random.uniform(0.0, duration))
+            time.sleep(duration * (attempt + random.random()) / attempts)  # spread over all of it
         unfinished += filled.superseded(killed) > 0
         if attempt % 5 == 0:
             with child(log_child.upkeep, killed, *filled.upkeep) as process:
                 ready(process)
                 assert process.recv() == "idle"
             assert filled.superseded(killed) == 0
-    assert unfinished > 3, "every kill came after the work was done"
+    assert unfinished > 0, "every kill came after the work was done"
 
 
 def test_a_torn_write_ahead_file_costs_whole_appends_only(path, tmp_path):

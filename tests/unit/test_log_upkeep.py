@@ -482,7 +482,7 @@ class TestBeingHeldUp:
                 [0] * 2000,
             )
             log.append("shop", batch, state(n))
-        for n in range(1000):
+        for n in range(400):
             log.append("shop", records(n), state(n))
         clock.now += 61
         stop, steps, waits = threading.Event(), [], []
