@@ -125,13 +125,15 @@ def _tls(params: dict[str, str]) -> dict[str, Any]:
         raise ConfigError(f"the url has an unknown ssl-mode {mode}", hint=f"one of {', '.join(_SSL_MODES)}")
     if mode == "disabled":
         return {"ssl_disabled": True}
+    verified = mode in ("verify-ca", "verify-identity")
     try:
-        context = ssl.create_default_context(cafile=params.get("ssl-ca"))
-        # The certificates that MySQL makes for itself do not pass the strict rules.
-        context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = mode == "verify-identity"
-        verified = mode in ("verify-ca", "verify-identity")
         context.verify_mode = ssl.CERT_REQUIRED if verified else ssl.CERT_NONE
+        if "ssl-ca" in params:
+            context.load_verify_locations(params["ssl-ca"])
+        elif verified:
+            context.load_default_certs()
         if "ssl-cert" in params:
             context.load_cert_chain(params["ssl-cert"], params.get("ssl-key"))
     except (OSError, ssl.SSLError) as exc:
