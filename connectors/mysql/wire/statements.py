@@ -58,10 +58,10 @@ class Statement:
     temporary: bool = False
     #: alter table … rename: ``tables`` is old and new.
     renamed: bool = False
-    #: alter table: rows come or go without row events (partitions dropped, truncated or exchanged, a
-    #: tablespace imported). Of an exchange ``tables`` has the other table as well, as the last one.
+    #: alter table: rows come or go without row events (partitions dropped, truncated, exchanged or
+    #: converted, a tablespace imported or discarded). Of an exchange ``tables`` has the other table as well.
     silent: bool = False
-    #: create table … start transaction (MySQL's create table … select): rows and the commit follow.
+    #: create table … start transaction (MySQL's create table … select): its rows follow as row events.
     opens: bool = False
 
 
@@ -209,10 +209,9 @@ def _alter_table(tokens: Tokens, database: str) -> Statement:
                 tokens.skip_mark("=")
             tables.insert(1, _name(tokens, database))
             renamed = True
-        elif (word == "PARTITION" and before in _EMPTYING) or (word == "TABLESPACE" and before == "IMPORT"):
+        elif f"{before} {word}" in _SILENT:
             silent = True
-            exchanged = before == "EXCHANGE"
-            if exchanged:
+            if before == "EXCHANGE":
                 _part(tokens)
                 if not tokens.skip_all("WITH", "TABLE"):
                     raise _UnreadableError
@@ -317,7 +316,15 @@ def _do(tokens: Tokens, database: str) -> Statement:
 _INDEX_HEAD: Final = 8
 _QUERIES: Final = frozenset(("SELECT", "WITH", "VALUES", "TABLE"))
 _RENAMED_PARTS: Final = frozenset(("COLUMN", "INDEX", "KEY"))
-_EMPTYING: Final = frozenset(("DROP", "TRUNCATE", "EXCHANGE", "IMPORT", "CONVERT"))
+#: Before ``partition``, ``tablespace`` or ``table``: rows come or go, and no row event says so.
+_SILENT: Final = frozenset(
+    (
+        *(f"{verb} PARTITION" for verb in ("DROP", "TRUNCATE", "EXCHANGE", "CONVERT", "IMPORT", "DISCARD")),
+        "IMPORT TABLESPACE",
+        "DISCARD TABLESPACE",
+        "CONVERT TABLE",
+    )
+)
 _DATABASE_OPTIONS: Final = frozenset(
     ("CHARACTER", "CHARSET", "DEFAULT", "COLLATE", "COMMENT", "ENCRYPTION", "READ", "UPGRADE")
 )
