@@ -21,30 +21,31 @@ from typing import Any, Protocol
 import psutil
 import yaml
 
+from bench.gauge import Gauge, Reading
 from bench.server import BenchServer
 from liberator import config
 from liberator.errors import LiberatorError
 from liberator.log import Log
 
 PATIENCE = 600.0
+#: Seconds without a row after which a contender that tells its progress counts as stuck.
+STUCK = 30.0
+
+
+class Source(Protocol):
+    """A server that liberator can read."""
+
+    def source(self, database: str) -> dict[str, Any]:
+        """The options of the source."""
+        ...
 
 
 class Contender(Protocol):
     """Something that can take the orders of a database."""
 
     name: str
-
-    def prepare(self, database: str) -> None:
-        """Make the slot, so that what is written from now on can be streamed later."""
-        ...
-
-    def start(self, database: str, rows: int) -> None:
-        """Begin; ``rows`` is how many it will have to take."""
-        ...
-
-    def streams(self) -> bool:
-        """Whether it is connected and waits for changes."""
-        ...
+    #: Seconds without progress after which it counts as stuck.
+    patience: float
 
     def taken(self) -> int:
         """How many rows it has taken, at least."""
@@ -69,15 +70,35 @@ def wait(what: Callable[[], Any], pause_seconds: float = 0.02) -> Any:
     return found
 
 
+def measure(contender: Contender, rows: int, begin: Callable[[], None]) -> Reading:
+    """From the first rows that a contender has taken to the last. One that does not get on at all for a
+    while is stuck, and that is its result."""
+    try:
+        begin()
+        before = wait(contender.taken, 0.002)
+        gauge = Gauge(contender.pids())
+        taken, since = before, time.monotonic()
+        while taken < rows:
+            time.sleep(0.005)
+            now = contender.taken()
+            if now > taken:
+                taken, since = now, time.monotonic()
+            elif time.monotonic() - since > contender.patience:
+                return gauge.read(0)
+        return gauge.read(rows - before)
+    finally:
+        contender.stop()
+
+
 class Liberator:
     """``liberator run``: Avro with the whole ``change`` envelope into the embedded log; with ``sinks`` on to
     them. ``source`` overrides options of the source, None leaves it out."""
 
-    name = "liberator"
+    name, patience = "liberator", STUCK
 
     def __init__(
         self,
-        server: BenchServer,
+        server: Source,
         directory: Path,
         sinks: dict[str, Any] | None = None,
         source: dict[str, Any] | None = None,
@@ -100,10 +121,15 @@ class Liberator:
         self._configure(database)
         self._process = self._run("run", "--no-check")
 
+    def clear(self) -> None:
+        """Forget an earlier log."""
+        shutil.rmtree(self._directory, ignore_errors=True)
+
     def _configure(self, database: str | None) -> None:
         self._directory.mkdir(exist_ok=True)
-        source = {"type": "postgres-wal", "tables": ["public.orders"], "snapshot": "none", **self._source}
-        sources = {"bench": {**source, "url": self._server.url(database)}} if database else {}
+        sources = {}
+        if database:
+            sources["bench"] = {**self._server.source(database), "snapshot": "none", **self._source}
         settings = {
             "log": {"type": "embedded", "path": "./bench.log"},
             "sources": sources,
@@ -168,6 +194,7 @@ class Child:
     """A contender that is one process of ours and says on its standard output how far it is."""
 
     slot: str
+    patience = PATIENCE
 
     def __init__(self, server: BenchServer) -> None:
         self._server = server
@@ -249,7 +276,7 @@ class Limit(Child):
 class Peer(Child):
     """mq-bridge: ``postgres_cdc`` into a file."""
 
-    name, slot = "mq-bridge", "bench_peer"
+    name, slot, patience = "mq-bridge", "bench_peer", STUCK
 
     def __init__(self, server: BenchServer, directory: Path):
         super().__init__(server)

@@ -14,7 +14,7 @@ TICK = os.sysconf("SC_CLK_TCK")
 @dataclass(frozen=True, slots=True)
 class Reading:
     """One measurement: ``rows`` in ``seconds``, with ``cpu`` seconds of the contender's own processes and
-    the peak memory in bytes of the largest of them."""
+    the peak memory in bytes of the largest of them. No rows: the contender got stuck."""
 
     rows: int
     seconds: float
@@ -29,7 +29,7 @@ class Reading:
     @property
     def cpu_per_million(self) -> float:
         """CPU seconds for a million rows."""
-        return self.cpu / self.rows * 1e6
+        return self.cpu / self.rows * 1e6 if self.rows else 0.0
 
 
 class Gauge:
@@ -52,7 +52,8 @@ class Gauge:
 
 def _cpu(pid: int) -> float:
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICK
+    # its own, and that of children which have ended
+    return sum(map(int, fields[11:15])) / TICK
 
 
 def _peak(pid: int) -> int:

@@ -25,6 +25,8 @@ SETTINGS = {
 class BenchServer(PostgresServer):
     """A PostgresServer reached over TCP, because not every contender can use a Unix socket."""
 
+    name = "postgres"
+
     def __init__(self) -> None:
         with socket.create_server(("127.0.0.1", 0)) as probe:
             self.port = probe.getsockname()[1]
@@ -33,6 +35,10 @@ class BenchServer(PostgresServer):
     def url(self, database: str = "postgres") -> str:
         """A URL for ``database`` over TCP."""
         return f"postgresql://postgres@127.0.0.1:{self.port}/{database}"
+
+    def source(self, database: str) -> dict[str, Any]:
+        """The source that reads the orders of ``database``."""
+        return {"type": "postgres-wal", "url": self.url(database), "tables": ["public.orders"]}
 
     def connect(self, database: str) -> psycopg.Connection[Any]:
         """A connection in autocommit mode."""

@@ -42,7 +42,7 @@ mysql() {
     mkdir -p "$cache"
     scratch=$(mktemp -d "$cache/mysql.XXXXXX")
     trap 'rm -rf "$scratch"' EXIT
-    fetch "$scratch/apt" mysql-server-core
+    fetch "$scratch/apt" mysql-server-core mysql-client-core
     mkdir -p "$scratch/new/root" "$scratch/new/bin"
     for package in "$scratch"/apt/archives/*.deb; do dpkg -x "$package" "$scratch/new/root"; done
     wrap "$scratch/new"
@@ -52,10 +52,11 @@ mysql() {
     mv "$scratch/new" "$cache/mysql"
 }
 
-# fetch DIRECTORY PACKAGE: the package and all it depends on from Debian sid, into DIRECTORY/archives. The
+# fetch DIRECTORY PACKAGE...: the packages and all they depend on from Debian sid, into DIRECTORY/archives. The
 # machine's own lists, packages and hooks take no part in it; its mirror and proxy do.
 fetch() {
-    local directory=$1 package=$2 mirror keyring
+    local directory=$1 mirror keyring
+    shift
     command -v apt-get >/dev/null || die "no MySQL, and no apt to fetch it: set LIBERATOR_MYSQLD to a mysqld"
     keyring=$(ls /usr/share/keyrings/debian-archive-keyring.{gpg,pgp} 2>/dev/null | head -n 1) || true
     [ -n "$keyring" ] || die "no MySQL, and no keyring of Debian's archive to verify one: install \
@@ -73,7 +74,7 @@ Acquire::Languages "none"; APT::Sandbox::User ""; Debug::NoLocking "true"; APT::
 #clear APT::Update::Post-Invoke; #clear APT::Update::Post-Invoke-Success; #clear DPkg::Post-Invoke;
 CONF
     quietly apt-get -c="$directory/apt.conf" -o APT::Update::Error-Mode=any update
-    quietly apt-get -c="$directory/apt.conf" -y --download-only install "$package"
+    quietly apt-get -c="$directory/apt.conf" -y --download-only install "$@"
 }
 
 quietly() {
@@ -82,11 +83,12 @@ quietly() {
 }
 
 # wrap DIRECTORY: DIRECTORY/bin/mysqld runs the server below DIRECTORY/root with the libraries it came with,
-# because this machine's may be older.
+# because this machine's may be older; so does DIRECTORY/bin/mysqlbinlog, which the benchmark compares with.
 wrap() {
     local root=$1/root loader
     loader=$(cd "$root" && find usr/lib* -name 'ld-linux*.so.*' | head -n 1)
     [ -n "$loader" ] || die "no dynamic loader among the packages of Debian sid"
+    mv "$root/usr/bin/mysqlbinlog" "$root/usr/sbin/"
     rm -rf "$root"/{etc,var,usr/bin,usr/share/{doc,man,locale,perl,lintian},usr/lib/*/perl*}
     cat >"$1/bin/mysqld" <<WRAPPER
 #!/bin/sh
@@ -97,7 +99,13 @@ exec "\$root/$loader" --inhibit-cache --library-path "\$root/$(dirname "$loader"
     "\$root/usr/sbin/mysqld" --no-defaults --basedir="\$root/usr" --plugin-dir="\$root/usr/lib/mysql/plugin" \\
     --lc-messages-dir="\$root/usr/share/mysql" --character-sets-dir="\$root/usr/share/mysql/charsets" "\$@"
 WRAPPER
-    chmod 755 "$1/bin/mysqld"
+    cat >"$1/bin/mysqlbinlog" <<WRAPPER
+#!/bin/sh
+root=\$(dirname "\$(dirname "\$(readlink -f "\$0")")")/root
+exec "\$root/$loader" --inhibit-cache --library-path "\$root/$(dirname "$loader"):\$root/usr/lib/mysql/private" \\
+    "\$root/usr/sbin/mysqlbinlog" "\$@"
+WRAPPER
+    chmod 755 "$1"/bin/*
 }
 
 mariadb

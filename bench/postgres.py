@@ -1,17 +1,18 @@
-"""What is measured: five shapes of the job, each contender in turn, in the same run."""
+"""What is measured at Postgres: five shapes of the job, each contender in turn, in the same run."""
 
 from __future__ import annotations
 
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
 
-from bench.contenders import Contender, Liberator, Limit, Peer, id_in, wait
+from bench.contenders import Liberator, Limit, Peer, id_in, measure, wait
 from bench.gauge import Gauge, Reading
+from bench.scenario import Latencies, Scenario, Stage
 from bench.server import BenchServer
 from connectors.sql.statements import load
 
@@ -19,14 +20,14 @@ from connectors.sql.statements import load
 BATCH = 5000
 #: Transactions per second in the latency scenario, and how many connections commit them.
 PACE, WRITERS = 500, 2
-Latencies = list[float]
 
 
-class Bench:
-    """The scenarios on one server, in one directory; ``scale`` 1.0 is the full size."""
+class PostgresBench:
+    """The scenarios on one Postgres."""
 
-    def __init__(self, server: BenchServer, directory: Path, scale: float, rounds: int):
-        self.server, self.directory, self.scale, self.rounds = server, directory, scale, rounds
+    def __init__(self, stage: Stage):
+        self.server = stage.server(BenchServer)
+        self.directory, self.scale, self.rounds = stage.directory, stage.scale, stage.rounds
 
     def stream(self, rows: int, per_transaction: int) -> Iterator[tuple[str, Reading]]:
         """A backlog of ``rows`` in transactions of some size, from a contender's first rows to its last."""
@@ -39,11 +40,11 @@ class Bench:
             ):
                 yield contender.name, self._drain(contender, rows, per_transaction)
 
-    def _drain(self, contender: Contender, rows: int, per_transaction: int) -> Reading:
+    def _drain(self, contender: Limit | Peer | Liberator, rows: int, per_transaction: int) -> Reading:
         self.server.create("source")
         contender.prepare("source")
         self.server.write("source", 1, rows, per_transaction)
-        return self._measure(contender, rows, lambda: contender.start("source", rows))
+        return measure(contender, rows, lambda: contender.start("source", rows))
 
     def snapshot(self, rows: int) -> Iterator[tuple[str, Reading]]:
         """A table of ``rows``, from a contender's first rows to its last."""
@@ -53,22 +54,11 @@ class Bench:
         for _ in range(self.rounds):
             limit = Limit(self.server)
             limit.start("source", rows, "copy")
-            yield limit.name, self._measure(limit, rows, limit.copy)
+            yield limit.name, measure(limit, rows, limit.copy)
             peer = Peer(self.server, self.directory / "peer")
-            yield peer.name, self._measure(peer, rows, lambda c=peer: c.start("source", rows, True))
+            yield peer.name, measure(peer, rows, lambda c=peer: c.start("source", rows, True))
             ours = Liberator(self.server, self.directory / "log", source={"snapshot": "initial"})
-            yield ours.name, self._measure(ours, rows, lambda c=ours: c.start("source"))
-
-    def _measure(self, contender: Contender, rows: int, begin: Callable[[], None]) -> Reading:
-        """From the first rows that a contender has taken to the last."""
-        try:
-            begin()
-            before = wait(contender.taken, 0.002)
-            gauge = Gauge(contender.pids())
-            wait(lambda: contender.taken() >= rows, 0.005)
-            return gauge.read(rows - before)
-        finally:
-            contender.stop()
+            yield ours.name, measure(ours, rows, lambda c=ours: c.start("source"))
 
     def sink(self, rows: int) -> Iterator[tuple[str, Reading]]:
         """``rows`` in the log, from the first that a Postgres sink shows to the last."""
@@ -221,3 +211,32 @@ def watch(peer: Peer, rows: int, seen: dict[int, int]) -> None:
             for line in lines:
                 seen.setdefault(id_in(line), now)
         time.sleep(0.0005)
+
+
+SCENARIOS = [
+    Scenario(
+        "stream", "Postgres: streaming, transactions of 100 rows",
+        lambda stage: PostgresBench(stage).stream(500_000, 100),
+        {"rate": 120_000, "share": 0.5, "memory": 120},
+    ),
+    Scenario(
+        "single", "Postgres: streaming, transactions of one row",
+        lambda stage: PostgresBench(stage).stream(100_000, 1),
+        {"share": 0.5, "memory": 120},
+    ),
+    Scenario(
+        "snapshot", "Postgres: snapshot",
+        lambda stage: PostgresBench(stage).snapshot(1_000_000),
+        {"rate": 200_000, "memory": 120},
+    ),
+    Scenario(
+        "sink", "log to Postgres",
+        lambda stage: PostgresBench(stage).sink(500_000),
+        {"rate": 80_000, "memory": 120},
+    ),
+    Scenario(
+        "latency", "Postgres to Postgres: commit to commit at 500 transactions a second, milliseconds",
+        lambda stage: PostgresBench(stage).latency(20),
+        {"p50": 15, "p99": 100},
+    ),
+]  # fmt: skip
