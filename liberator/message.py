@@ -24,7 +24,7 @@ _REMEMBERED = 10_000
 
 
 class Message(NamedTuple):
-    """The row of a message, in the order of its schema's columns.
+    """The row of a message, in the order of its schema's columns; an event's ``after`` is the plain tuple.
 
     ``headers`` is JSON, an object of texts (None: there are none); ``created_at`` in microseconds since 1970.
     """

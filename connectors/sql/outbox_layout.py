@@ -129,7 +129,7 @@ class Layout:
         )
         topic = self._topic_of(identity, row)
         schema = message_schema(topic, kind, avro or "")
-        return ChangeEvent(operation, topic, schema, None, message, transaction, *ordinals, phase)
+        return ChangeEvent(operation, topic, schema, None, tuple(message), transaction, *ordinals, phase)
 
     def _json(self, identity: str, payload: str | bytes) -> tuple[str, str | bytes]:
         """The payload's kind, JSON if it is that, and the payload as that kind has it."""

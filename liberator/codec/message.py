@@ -161,7 +161,7 @@ class MessageReader:
             topic,
             schema,
             None,
-            message,
+            tuple(message),  # a row is a plain tuple
             meta.transaction,
             meta.ordinal,
             meta.table_ordinal,

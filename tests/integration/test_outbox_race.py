@@ -20,6 +20,7 @@ import psycopg
 import pytest
 
 from connectors.sql.outbox import OutboxSource
+from liberator.message import Message
 from liberator.outbox import Outbox
 from tests.fix_mysql import connected
 
@@ -119,7 +120,7 @@ def ours(url, writers, **options):
             source.open(state)
             for _ in range(choose.randrange(5, 60) if not over else 1 << 30):
                 batch = source.read()
-                messages += [event.after for event in batch.events]
+                messages += [Message._make(event.after) for event in batch.events]
                 state = batch.state
                 if choose.random() < 0.7 or over:
                     source.confirm(state.position)
