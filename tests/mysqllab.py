@@ -1,7 +1,7 @@
 """A laboratory for types: values go into a real MySQL or MariaDB and come back as the product reads them.
 
-Through the stream (rows events, asked for by COM_BINLOG_DUMP) and through a ``select`` (its raw packets), each
-with the server's own text beside it, to compare with.
+Through the stream (rows events, asked for by COM_BINLOG_DUMP) and through a ``select`` (its raw packets),
+each with the server's own text beside it, to compare with.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import pymysql
 from pymysql.constants import COMMAND
 
 from connectors.mysql.result import ResultColumn, from_result, parse_column_definition
@@ -38,7 +37,7 @@ from information_schema.columns where table_schema = database() and table_name =
 
 @dataclass
 class Read:
-    """Values of one column: what catalog and binlog say of it, the server's text, what stream and select gave."""
+    """Values of one column: what catalog and binlog say of it, the server's text, stream and select."""
 
     column: Column
     mapped: Column
@@ -110,7 +109,8 @@ class Lab:
         rows = [
             CatalogColumn(
                 name, type_, charset, bool(nullable), 0 if key else None,
-                default.decode() if isinstance(default, bytes) else default, extra, name in json, self.mariadb,
+                default.decode() if isinstance(default, bytes) else default, extra, name in json,
+                self.mariadb,
             )
             for name, type_, charset, nullable, key, default, extra in self.execute(COLUMNS, [table])
         ]  # fmt: skip

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from connectors.mysql.native import FIXED, GEOMETRIES, NativeType, TypeOptions
+from connectors.mysql.native import FIXED, NativeType, TypeOptions
 from connectors.mysql.table_map import MapColumn, Wire
 from connectors.mysql.values import decimals, temporal
 from connectors.mysql.values.addresses import spell_inet4, spell_inet6, spell_uuid
@@ -96,25 +96,21 @@ def _charset(mapped: MapColumn, native: NativeType) -> str | None:
 
 
 def _value(made: Cell, options: TypeOptions) -> Value:
-    mapped, native, kind = made.mapped, made.native, made.column.type.kind
+    mapped, native = made.mapped, made.native
     if native.name in FIXED:
         spell, size = _SPELL[native.name], FIXED[native.name]
         return lambda data: spell(data.ljust(size, b"\0"))
-    match mapped.wire:
-        case Wire.TINY | Wire.SHORT | Wire.INT24 | Wire.LONG | Wire.LONGLONG:
-            signed = not native.unsigned
-            if kind is Kind.BOOL:
-                return lambda data: data != b"\0"
-            return lambda data: int.from_bytes(data, "little", signed=signed)
-        case Wire.FLOAT:
-            return lambda data: _float(data)[0]
-        case Wire.DOUBLE:
-            return lambda data: _double(data)[0]
+    wire = mapped.wire
+    if wire in _INTEGERS:
+        return _integer(made)
+    if wire in _TEMPORAL:
+        return _TEMPORAL[wire](mapped.scale, temporal.odd_policy(options.zero_dates))
+    if wire in _SIMPLE:
+        return _SIMPLE[wire]
+    match wire:
         case Wire.NEWDECIMAL:
             precision, scale = mapped.precision, mapped.scale
             return lambda data: decimals.unscaled(data, precision, scale)
-        case Wire.YEAR:
-            return lambda data: data[0] + 1900 if data[0] else 0
         case Wire.BIT:
             return bits(mapped.length)
         case Wire.ENUM:
@@ -122,16 +118,14 @@ def _value(made: Cell, options: TypeOptions) -> Value:
             return lambda data: labels[int.from_bytes(data, "little")]
         case Wire.SET:
             return Members(native.labels).value
-        case Wire.JSON:
-            return json_text
-        case Wire.GEOMETRY:
-            return geometry
-        case Wire.VECTOR:
-            return vector
-        case wire if wire in _TEMPORAL:
-            return _TEMPORAL[wire](mapped.scale, temporal.odd_policy(options.zero_dates))
-        case _:
-            return _character(made)
+    return _character(made)
+
+
+def _integer(made: Cell) -> Value:
+    if made.column.type.kind is Kind.BOOL:
+        return lambda data: data != b"\0"
+    signed = not made.native.unsigned
+    return lambda data: int.from_bytes(data, "little", signed=signed)
 
 
 def _character(made: Cell) -> Value:
@@ -250,6 +244,15 @@ def _old_timestamp(_: int, odd: temporal.Odd) -> Value:
     return lambda data: plain(data[::-1])
 
 
+_INTEGERS: Final = frozenset({Wire.TINY, Wire.SHORT, Wire.INT24, Wire.LONG, Wire.LONGLONG})
+_SIMPLE: Final[dict[Wire, Value]] = {
+    Wire.FLOAT: lambda data: _float(data)[0],
+    Wire.DOUBLE: lambda data: _double(data)[0],
+    Wire.YEAR: lambda data: data[0] + 1900 if data[0] else 0,
+    Wire.JSON: json_text,
+    Wire.GEOMETRY: geometry,
+    Wire.VECTOR: vector,
+}
 _TEMPORAL: Final[dict[Wire, Callable[[int, temporal.Odd], Value]]] = {
     Wire.DATE: _date,
     Wire.TIME: _old_time,
@@ -259,4 +262,3 @@ _TEMPORAL: Final[dict[Wire, Callable[[int, temporal.Odd], Value]]] = {
     Wire.DATETIME2: _datetime,
     Wire.TIMESTAMP2: _timestamp,
 }
-__all__ = ["GEOMETRIES", "Cell", "Members", "bits", "cell", "vector"]

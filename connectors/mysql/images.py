@@ -1,8 +1,8 @@
 """Rows events, read plainly: cell by cell, with the functions of :mod:`connectors.mysql.cells`.
 
-This is the reference that compiled decoders (:mod:`connectors.mysql.rows`) must agree with, and what they fall
-back on for what they cannot take. It is slow and it knows which column was wrong. Partial updates are read
-here only.
+This is the reference that compiled decoders (:mod:`connectors.mysql.rows`) must agree with, and what they
+fall back on for what they cannot take. It is slow and it knows which column was wrong. Partial updates are
+read here only.
 """
 
 from __future__ import annotations
@@ -153,7 +153,8 @@ class ImageReader:
             ) from None
 
     def _name(self, cell: Cell) -> str:
-        return f"column {cell.column.name!r} ({cell.column.native}) of table {self.table.database}.{self.table.table}"
+        where = f"table {self.table.database}.{self.table.table}"
+        return f"column {cell.column.name!r} ({cell.column.native}) of {where}"
 
     def _refuse(self, what: str) -> NoReturn:
         raise DecodeError(

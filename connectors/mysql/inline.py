@@ -38,9 +38,9 @@ _PREFIXES: Final = {1: ("", "B"), 2: ("<", "H"), 3: ("<", "HB"), 4: ("<", "I")}
 
 @dataclass(slots=True)
 class Fixed:
-    """Part of a run. ``order`` is ``<``, ``>`` or, for single bytes and byte strings, nothing; ``value`` is an
-    expression of ``{0}``, ``{1}``…, the parts of ``format`` in their order, and ``lines`` statements before it,
-    which may use ``{v}``, a variable of the cell's own."""
+    """Part of a run. ``order`` is ``<``, ``>`` or, for single bytes and byte strings, nothing; ``value`` is
+    an expression of ``{0}``, ``{1}``…, the parts of ``format`` in their order, and ``lines`` are statements
+    before it, which may use ``{v}``, a variable of the cell's own."""
 
     order: str
     format: str
@@ -178,29 +178,20 @@ class ImageWriter:
         wire, unsigned = cell.mapped.wire, cell.native.unsigned
         if cell.column.type.kind is Kind.BOOL:
             return Fixed("", "B", "({0} != 0)")
+        if wire in _SIGNED:
+            letter = _SIGNED[wire]
+            return Fixed("<" if cell.size > 1 else "", letter.upper() if unsigned else letter, "{0}")
+        if wire in _SIMPLE:
+            return _SIMPLE[wire]
         match wire:
-            case Wire.TINY | Wire.SHORT | Wire.LONG | Wire.LONGLONG:
-                letter = _SIGNED[wire]
-                return Fixed("<" if cell.size > 1 else "", letter.upper() if unsigned else letter, "{0}")
             case Wire.INT24:
                 return Fixed("<", "HB" if unsigned else "Hb", "({0} | {1} << 16)")
-            case Wire.FLOAT:
-                return Fixed("<", "f", "{0}")
-            case Wire.DOUBLE:
-                return Fixed("<", "d", "{0}")
-            case Wire.YEAR:
-                return Fixed("", "B", "({0} + 1900 if {0} else 0)")
             case Wire.NEWDECIMAL:
                 return self._decimal(index, cell)
             case Wire.ENUM:
-                labels = self.give(("enum", cell.native.labels), ("", *cell.native.labels))
-                return Fixed("<" if cell.size > 1 else "", _LETTERS[cell.size], f"{labels}[{{0}}]")
+                return self._labeled(cell, ("", *cell.native.labels))
             case Wire.SET if cell.size in _LETTERS:
-                members = self.give(("set", cell.native.labels), Members(cell.native.labels))
-                return Fixed("<" if cell.size > 1 else "", _LETTERS[cell.size], f"{members}[{{0}}]")
-            case Wire.DATE:
-                line = "{v} = DAYS[{0}]"
-                return Fixed("", "3s", "({v} if {v} is not None else odd_date(odd, {0}))", [line])
+                return self._labeled(cell, Members(cell.native.labels))
             case Wire.DATETIME2:
                 return _datetime(cell.mapped.scale)
             case Wire.TIMESTAMP2:
@@ -208,41 +199,50 @@ class ImageWriter:
         value = self.give(("value", index), cell.value)
         return Fixed("", f"{cell.size}s", f"{value}({{0}})")
 
+    def _labeled(self, cell: Cell, labels: object) -> Fixed:
+        name = self.give((cell.mapped.wire, cell.native.labels), labels)
+        return Fixed("<" if cell.size > 1 else "", _LETTERS[cell.size], f"{name}[{{0}}]")
+
     def _decimal(self, index: int, cell: Cell) -> Fixed:
-        """The groups are digits in base 10**9: a sum of products, for positive and negative numbers but for a
-        constant, since inverting all bits is subtracting from the largest number."""
-        precision, scale = cell.mapped.precision, cell.mapped.scale
-        value = self.give(("value", index), cell.value)
-        groups = decimals.groups(precision, scale)
+        groups = decimals.groups(cell.mapped.precision, cell.mapped.scale)
         if len(groups) > 4 or any(size == 3 for size, _ in groups):
+            value = self.give(("value", index), cell.value)
             return Fixed("", f"{cell.size}s", f"{value}({{0}})")
         format_ = "".join(_LETTERS[size] for size, _ in groups)
         order = ">" if any(size > 1 for size, _ in groups) else ""
-        terms, weights = [], []
-        weight = 1
-        for place, (_, digits) in reversed(list(enumerate(groups))):
-            terms.append(f"{{{place}}} * {weight}" if weight > 1 else f"{{{place}}}")
-            weights.append(weight)
-            weight *= 10**digits
-        weights.reverse()
-        sizes = [size for size, _ in groups]
-        top = 1 << (8 * sizes[0] - 1)
-        positive = top * weights[0]
-        negative = (top - 1) * weights[0] + sum(
-            ((1 << 8 * size) - 1) * w for size, w in zip(sizes[1:], weights[1:], strict=True)
-        )
-        # A group of more digits than it may have, of either sign, is for the plain reader to refuse.
-        checks = [f"{{0}} < {top + 10 ** groups[0][1]}", f"{{0}} >= {top - 10 ** groups[0][1]}"]
-        low = [f"{{{i}}} < {10**digits}" for i, (_, digits) in enumerate(groups) if i]
-        high = [f"{{{i}}} >= {(1 << 8 * size) - 10**digits}" for i, (size, digits) in enumerate(groups) if i]
-        total = " + ".join(terms)
-        plus = " and ".join([f"{{0}} >= {top}", checks[0], *low])
-        minus = " and ".join([f"{{0}} < {top}", checks[1], *high])
-        return Fixed(
-            order,
-            format_,
-            f"({total} - {positive} if {plus} else {total} - {negative} if {minus} else refuse())",
-        )
+        return Fixed(order, format_, _decimal_sum(groups))
+
+
+def _decimal_sum(groups: Sequence[tuple[int, int]]) -> str:
+    """The unscaled value of a decimal: a sum of products of its groups, for positive and negative numbers
+    but for a constant, since inverting all bits is subtracting from the largest number."""
+    terms, positive, negative, weight = [], 0, 0, 1
+    plus, minus = [], []
+    for place in reversed(range(len(groups))):
+        size, digits = groups[place]
+        # In the first group the sign bit lies between: there zero is in the middle.
+        zero = 0 if place else 1 << 8 * size - 1
+        most = (1 << 8 * size) - 1 if place else zero - 1
+        terms.append(f"{{{place}}} * {weight}" if weight > 1 else f"{{{place}}}")
+        positive += zero * weight
+        negative += most * weight
+        # A group of more digits than it may have is for the plain reader to refuse.
+        plus.append(f"{zero} <= {{{place}}} < {zero + 10**digits}" if zero else f"{{{place}}} < {10**digits}")
+        minus.append(f"{most - 10**digits} < {{{place}}} <= {most}")
+        weight *= 10**digits
+    total = " + ".join(terms)
+    return (
+        f"({total} - {positive} if {' and '.join(plus)}"
+        f" else {total} - {negative} if {' and '.join(minus)} else refuse())"
+    )
+
+
+_SIMPLE: Final = {
+    Wire.FLOAT: Fixed("<", "f", "{0}"),
+    Wire.DOUBLE: Fixed("<", "d", "{0}"),
+    Wire.YEAR: Fixed("", "B", "({0} + 1900 if {0} else 0)"),
+    Wire.DATE: Fixed("", "3s", "({v} if {v} is not None else odd_date(odd, {0}))", ["{v} = DAYS[{0}]"]),
+}
 
 
 def _parts(format_: str) -> int:

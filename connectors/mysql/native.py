@@ -67,8 +67,9 @@ _PART = re.compile(r"''|\\.", re.DOTALL)
 class NativeType:
     """A type with its parameters.
 
-    ``name`` in lower case. ``length``: characters, bytes, bits, a decimal's precision, a vector's dimensions, a
-    ``tinyint(1)``'s 1; ``scale``: of a decimal or float, and a temporal's digits. ``charset`` only of text.
+    ``name`` in lower case. ``length``: characters, bytes, bits, a decimal's precision, a vector's
+    dimensions, a ``tinyint(1)``'s 1; ``scale``: of a decimal or float, and a temporal's digits. ``charset``
+    only of text.
     """
 
     name: str

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import enum
 import struct
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -81,6 +81,9 @@ _ONE_BYTE: Final = frozenset(
 _TWO_BYTES: Final = frozenset(
     {Wire.VARCHAR, Wire.VARCHAR_COMPRESSED, Wire.BIT, Wire.NEWDECIMAL, Wire.STRING, Wire.VAR_STRING}
 )
+#: Types whose columns have labels.
+LABELED: Final = frozenset({Wire.ENUM, Wire.SET})
+_NOT_STORED: Final = LABELED | {Wire.DECIMAL, Wire.NULL, Wire.NEWDATE}
 #: The name of each geometry type, by its number in the optional metadata.
 GEOMETRIES: Final = (
     "geometry", "point", "linestring", "polygon", "multipoint", "multilinestring", "multipolygon",
@@ -249,34 +252,37 @@ def _column(type_: int, metadata: _Reader) -> MapColumn:
     if wire in _ONE_BYTE:
         size = metadata.number(1)
         if wire in (Wire.TIME2, Wire.DATETIME2, Wire.TIMESTAMP2):
-            if size > 6:
-                raise ValueError("a fraction of more than six digits")
+            _check(size <= 6, "a fraction of more than six digits")
             return MapColumn(wire, False, scale=size)
-        if not 1 <= size <= 8:
-            raise ValueError("an impossible length of a length")
+        _check(1 <= size <= 8, "an impossible length of a length")
         return MapColumn(wire, False, length=size)
     if wire not in _TWO_BYTES:
-        if wire in (Wire.DECIMAL, Wire.NULL, Wire.NEWDATE, Wire.ENUM, Wire.SET):
-            raise ValueError("a type that no table stores")
+        _check(wire not in _NOT_STORED, "a type that no table stores")
         return MapColumn(wire, False)
     first, second = metadata.take(2)
-    match wire:
-        case Wire.NEWDECIMAL:
-            if not 1 <= first <= 65 or second > min(first, 38):
-                raise ValueError("an impossible decimal")
-            return MapColumn(wire, False, precision=first, scale=second)
-        case Wire.BIT:
-            return MapColumn(wire, False, length=first + 8 * second)
-        case Wire.STRING | Wire.VAR_STRING:
-            # Of lengths above 255, two bits stand inverted in the byte that holds the real type.
-            if first & 0x30 != 0x30:
-                return MapColumn(Wire(first | 0x30), False, length=second | ((first & 0x30) ^ 0x30) << 4)
-            real = Wire(first)
-            if real not in (Wire.STRING, Wire.VAR_STRING, Wire.ENUM, Wire.SET):
-                raise ValueError("a string of another type")
-            return MapColumn(real, False, length=second)
-        case _:
-            return MapColumn(wire, False, length=first | second << 8)
+    if wire is Wire.NEWDECIMAL:
+        _check(1 <= first <= 65 and second <= min(first, 38), "an impossible decimal")
+        return MapColumn(wire, False, precision=first, scale=second)
+    if wire is Wire.BIT:
+        return MapColumn(wire, False, length=first + 8 * second)
+    if wire in (Wire.STRING, Wire.VAR_STRING):
+        return _string(first, second)
+    return MapColumn(wire, False, length=first | second << 8)
+
+
+def _string(first: int, second: int) -> MapColumn:
+    """A char, or an enum or set, by the type that stands in the metadata."""
+    # Of lengths above 255, two bits stand inverted in the byte that holds the real type.
+    if first & 0x30 != 0x30:
+        return MapColumn(Wire(first | 0x30), False, length=second | ((first & 0x30) ^ 0x30) << 4)
+    real = Wire(first)
+    _check(real in (Wire.STRING, Wire.VAR_STRING, Wire.ENUM, Wire.SET), "a string of another type")
+    return MapColumn(real, False, length=second)
+
+
+def _check(holds: bool, what: str) -> None:
+    if not holds:
+        raise ValueError(what)
 
 
 class _Optional:
@@ -289,41 +295,47 @@ class _Optional:
 
     def take(self, field: int, value: bytes) -> None:
         reader = _Reader(value)
-        enums = [c for c in self._columns if c.wire in (Wire.ENUM, Wire.SET)]
         match field:
             case 1:
                 self._flags("unsigned", NUMERIC, value)
-            case 2:
-                self._default_charset([c for c in self._columns if c.wire in CHARACTER], reader)
-            case 3:
-                self._charsets([c for c in self._columns if c.wire in CHARACTER], reader)
-            case 4:
-                for column in self._columns:
-                    column.name = reader.packed_bytes().decode()
-            case 5 | 6:
-                wire = Wire.SET if field == 5 else Wire.ENUM
-                for column in (c for c in self._columns if c.wire is wire):
-                    column.labels = tuple(reader.packed_bytes() for _ in range(reader.packed()))
-            case 7:
-                for column in (c for c in self._columns if c.wire is Wire.GEOMETRY):
-                    column.geometry = GEOMETRIES[reader.packed()]
-            case 8:
-                self._key(reader.all_packed(), prefixes=False)
-            case 9:
-                self._key(reader.all_packed(), prefixes=True)
-            case 10:
-                self._default_charset(enums, reader)
-            case 11:
-                self._charsets(enums, reader)
+            case 2 | 10:
+                self._default_charset(self._of(CHARACTER if field == 2 else LABELED), reader)
+            case 3 | 11:
+                for column in self._of(CHARACTER if field == 3 else LABELED):
+                    column.collation = reader.packed()
+            case 4 | 5 | 6:
+                self._texts(field, reader)
+            case 8 | 9:
+                self._key(reader.all_packed(), prefixes=field == 9)
             case 12:
                 self._flags("visible", frozenset(Wire), value)
-            case 13:
-                for column in (c for c in self._columns if c.wire is Wire.VECTOR):
-                    column.dimensions = reader.packed()
+            case 7 | 13:
+                self._shapes(field, reader)
+
+    def _of(self, wires: Collection[Wire]) -> list[MapColumn]:
+        return [column for column in self._columns if column.wire in wires]
+
+    def _texts(self, field: int, reader: _Reader) -> None:
+        """Names, labels of sets, labels of enums."""
+        if field == 4:
+            for column in self._columns:
+                column.name = reader.packed_bytes().decode()
+            return
+        for column in self._of({Wire.SET if field == 5 else Wire.ENUM}):
+            column.labels = tuple(reader.packed_bytes() for _ in range(reader.packed()))
+
+    def _shapes(self, field: int, reader: _Reader) -> None:
+        """The types of geometries, the dimensions of vectors."""
+        if field == 7:
+            for column in self._of({Wire.GEOMETRY}):
+                column.geometry = GEOMETRIES[reader.packed()]
+        else:
+            for column in self._of({Wire.VECTOR}):
+                column.dimensions = reader.packed()
 
     def _flags(self, name: str, wires: frozenset[Wire], value: bytes) -> None:
         """A bit per column of some types, the first column's bit the highest."""
-        columns = [c for c in self._columns if c.wire in wires]
+        columns = self._of(wires)
         for i, column in enumerate(columns):
             setattr(column, name, bool(value[i >> 3] >> (7 - (i & 7)) & 1))
 
@@ -333,10 +345,6 @@ class _Optional:
             column.collation = default
         while reader.left:
             columns[reader.packed()].collation = reader.packed()
-
-    def _charsets(self, columns: Sequence[MapColumn], reader: _Reader) -> None:
-        for column in columns:
-            column.collation = reader.packed()
 
     def _key(self, numbers: Sequence[int], prefixes: bool) -> None:
         step = 2 if prefixes else 1

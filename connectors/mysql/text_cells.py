@@ -30,8 +30,8 @@ def selected(column: Column) -> str:
     """The SQL expression by which a column is selected, so that its text says all."""
     name = "`" + column.name.replace("`", "``") + "`"
     if column.type.kind in (Kind.FLOAT32, Kind.FLOAT64):
-        # A float's own text has six digits, and that of float(7,2) two behind the point. A product is a double,
-        # printed with as many digits as tell it from all others; a sum would lose the sign of -0.
+        # A float's own text has six digits, and that of float(7,2) two behind the point. A product is a
+        # double, printed with as many digits as tell it from all others; a sum would lose the sign of -0.
         return f"{name} * 1e0"
     return name
 

@@ -28,7 +28,7 @@ def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
             lab.execute(f"create table {name} (b varbinary(4) primary key)")
             lab.execute(f"insert into {name} values " + ",".join(f"(x'{code.hex()}')" for code in codes))
         lab.execute("create table points (b varbinary(4) primary key)")
-        points = [*range(0xD800), *range(0xE000, 0x110000, 3)]
+        points = [*range(0xD800), *range(0xE000, 0x10000), *range(0x10000, 0x110000, 97)]
         lab.execute("insert into points values " + ",".join(f"(x'{point:08x}')" for point in points))
         yield lab
         lab.close()

@@ -7,6 +7,7 @@ struct.error) for bytes that are not a document; the depth is limited as it is i
 
 from __future__ import annotations
 
+import math
 import re
 import struct
 from base64 import b64encode
@@ -170,7 +171,7 @@ def _length(data: bytes, at: int) -> tuple[int, int]:
 
 def spell_double(value: float) -> str:
     """A double as MySQL prints it in a document: shortest digits, and a point even in whole numbers."""
-    if value != value or value in (float("inf"), float("-inf")):
+    if not math.isfinite(value):
         raise ValueError("not a number of a document")
     sign, digits, exponent = Decimal(repr(value)).as_tuple()
     assert isinstance(exponent, int)

@@ -1,14 +1,15 @@
 """Dates and times: from the forms in which the servers store and print them to integers, exactly.
 
-What a date column may hold and a calendar does not is decided in one place, :func:`odd_policy`: zero dates and
-partial zero dates by the user's option; a day that no month has (``sql_mode ALLOW_INVALID_DATES``) and dates
-in the year 0 are the database's own text, the escape described in :mod:`liberator.schema`. So are times outside a day.
+What a date column may hold and a calendar does not is decided in one place, :func:`odd_policy`: zero dates
+and partial zero dates by the user's option; a day that no month has (``sql_mode ALLOW_INVALID_DATES``) and
+dates in the year 0 are the database's own text, the escape described in :mod:`liberator.schema`. So are
+times outside a day.
 
 The same minute, and even more the same day, occurs in many rows, so both are remembered in dicts that are
 emptied when they grow too large. In these, None means that the date is an odd one.
 
-Packed forms: ``my_datetime_packed_to_binary`` and its sisters in ``mysys/my_time.cc``; the older ones, without
-fractions, in ``sql/field.cc``.
+Packed forms: ``my_datetime_packed_to_binary`` and its sisters in ``mysys/my_time.cc``; the older ones,
+without fractions, in ``sql/field.cc``.
 """
 
 from __future__ import annotations
