@@ -250,7 +250,9 @@ def _suffices(existing: Spelled, wanted: str, column: Column, flavour: Flavour) 
     JSON would round is a rare one."""
     if existing.base == "json":
         return column.type.kind is Kind.JSON
-    boundless = wanted == flavour.text and not column.native.startswith("longtext")
+    bounds = column.native.partition(" ")[0]
+    bounded = (bounds and wanted.startswith(bounds)) or " character set " in column.native
+    boundless = Spelled.of(wanted).textual and not bounded
     return boundless and existing.textual and existing.base != "char" and existing.charset == "utf8mb4"
 
 

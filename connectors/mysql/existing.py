@@ -70,6 +70,10 @@ class Definition:
 
     def sql(self, type_: str | None, literal: Callable[[object], str]) -> str:
         """What follows the column's name in DDL, with another type, and null if it may be."""
+        if type_ is not None and self.charset == "utf8mb4":
+            # How its texts compare is the table's owner's business.
+            before, collate, _ = type_.partition(" collate ")
+            type_ = f"{before} collate {self.collation}" if collate else type_
         parts = [type_ or self.spelled, "not null" if self.primary else "null"]
         if self.default is not None:
             parts.append(f"default {self._default(literal)}")

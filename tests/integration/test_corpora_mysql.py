@@ -66,7 +66,7 @@ def test_chinook_is_copied_from_postgres_emptied_and_filled_again(
     schema, fill = chinook
     target = MySqlTarget(request.getfixturevalue(f"{kind}_database"), kind)
     monkeypatch.setenv("SHOP_URL", database)
-    monkeypatch.setenv("REPLICA_URL", target.url)
+    monkeypatch.setenv("WAREHOUSE_URL", target.url)
     psql(database, schema)
     psql(database, fill)
     source = PostgresTarget(database)

@@ -27,15 +27,15 @@ def target(request):
 def test_an_upsert_never_changes_another_row_through_a_second_unique_index(target):
     target.execute(
         "create table orders (id bigint not null primary key, code varchar(20) unique, n int unique);"
-        "insert into orders values (1, 'mine', 1), (2, 'other', 2)"
+        "insert into orders values (1, 'mine', 1), (2, 'taken', 2)"
     )
-    for row in ({"id": 3, "code": "other"}, {"id": 1, "code": "other"}, {"id": 3, "code": "x", "n": 1}):
+    for row in ({"id": 3, "code": "taken"}, {"id": 1, "code": "taken"}, {"id": 3, "code": "x", "n": 1}):
         for many in ((), [create(ORDERS, id=n, code=f"c{n}") for n in range(10, 60)]):
             with pytest.raises(SinkError) as caught:
                 target.apply(transaction(1, create(ORDERS, **row), *many))
             assert "unique" in caught.value.hint and not caught.value.retryable
-            assert "other" not in str(caught.value)
-            assert target.rows("orders") == {(1, "mine", 1), (2, "other", 2)}
+            assert "taken" not in str(caught.value)
+            assert target.rows("orders") == {(1, "mine", 1), (2, "taken", 2)}
 
 
 def test_a_unique_index_that_is_added_while_the_sink_runs_is_heeded_too(target):
@@ -160,7 +160,8 @@ def test_a_definition_stays_but_for_what_is_altered(target):
     assert target.rows("orders", "id, code, n") == {(0, "abc", 70_000)}
     shown = target.query("show create table orders")[0][1].lower()
     assert "bigint not null auto_increment" in shown or "bigint(20) not null auto_increment" in shown
-    for part in ("default 'it''s'", "default 7", "on update current_timestamp(3)"):
+    assert "default 7" in shown or "default '7'" in shown
+    for part in ("default 'it''s'", "on update current_timestamp(3)"):
         assert part in shown
     assert "comment" in shown
 
