@@ -6,6 +6,7 @@ import contextlib
 import socket
 import struct
 import threading
+import tracemalloc
 
 import pytest
 
@@ -67,6 +68,23 @@ def test_long_events_come_whole(link, size):
     assert (before.body, behind.body) == (b"before", b"behind")
     assert found.body == body
     assert behind.position == 4 + sum(map(len, chain))
+
+
+def test_a_long_event_is_held_once(link):
+    near, reader = link
+    size = 40_000_000
+    data = binlogs.packets(binlogs.chain((30, bytes(size))))
+    sender = threading.Thread(target=near.sendall, args=(data,))
+    tracemalloc.start()
+    try:
+        sender.start()
+        block = reader.read(60)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+        sender.join()
+    assert block.events[0][3] > size
+    assert peak < 1.5 * size
 
 
 def test_a_long_event_waits_no_longer_than_asked(link):

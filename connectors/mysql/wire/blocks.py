@@ -124,6 +124,7 @@ class Splitter:
         """Append the whole events that lie in ``data`` from ``at`` on, one behind the other as in a file;
         where the first one begins that is not whole."""
         length, limit = len(data), len(data) - HEADER_SIZE
+        view = memoryview(data)  # an event may be large: it is not to be copied for its checksum
         append, where, tail, least = self._start(events)
         while at <= limit:
             timestamp, kind, server_id, size, log_pos, flags = _header(data, at)
@@ -137,7 +138,7 @@ class Splitter:
             if (
                 log_pos != where
                 or size < least
-                or (tail and crc32(data[at:stop]) != _RESIDUE)
+                or (tail and crc32(view[at:stop]) != _RESIDUE)
                 or kind in _STEERING
             ):
                 self.position = where - size
@@ -167,7 +168,7 @@ class Splitter:
             end = stop - CHECKSUM_SIZE if self.checksum else stop
             if end < start:
                 self.fail("it is too short")
-            if self.checksum and crc32(data[event:stop]) != _RESIDUE:
+            if self.checksum and crc32(memoryview(data)[event:stop]) != _RESIDUE:
                 self._mismatch()
         if kind in (kinds.HEARTBEAT, kinds.HEARTBEAT_V2):
             self._beat(kind, data, start, end, log_pos)
