@@ -209,10 +209,16 @@ class MysqlBinlog(Source):
         events = Events()
         try:
             self._fill(events, 0.01 if snapshots.waiting else _WAIT)
-        except DecodeError as exc:
+        except (DecodeError, PositionLost) as exc:
             where = f"{self._place.file}:{place_of(self._place.position.major)[1]}"
-            raise DecodeError(
-                f"source {self.name} cannot read its stream behind {where}: {exc}", hint=exc.hint
+            if isinstance(exc, DecodeError):
+                raise DecodeError(
+                    f"source {self.name} cannot read its stream behind {where}: {exc}", hint=exc.hint
+                ) from exc
+            repair = f"`liberator snapshot --config FILE --recover {self.name}` reads all tables anew"
+            raise PositionLost(
+                f"source {self.name}: the log ends at {where}, but {exc}",
+                hint=f"{repair}, deletes included; raise binlog_expire_logs_seconds if a purge was why",
             ) from exc
         return self._batch(events)
 

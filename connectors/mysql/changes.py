@@ -33,6 +33,7 @@ from connectors.mysql.wire.events import (
 )
 from connectors.mysql.wire.gtid import GtidSet
 from connectors.mysql.wire.gtid_events import (
+    PREPARED_XA,
     STANDALONE,
     parse_gtid,
     parse_maria_gtid,
@@ -383,6 +384,7 @@ class ChangeDecoder:
             self._begin(position - size, events)
             place.start_maria(position - size, (maria.domain, maria.server_id, maria.sequence))
             place.begun = not maria.flags & STANDALONE
+            self._withheld = bool(maria.flags & PREPARED_XA)
         elif kind in (kinds.QUERY, kinds.QUERY_COMPRESSED):
             if kind == kinds.QUERY_COMPRESSED:
                 data = uncompress_query(data, start, end)

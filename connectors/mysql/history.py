@@ -16,7 +16,7 @@ from typing import Any
 
 from connectors.mysql import catalog
 from connectors.mysql.connection import Connection, Server
-from connectors.mysql.transactions import place_of
+from connectors.mysql.transactions import number_of, place_of
 from connectors.mysql.wire.gtid import GtidSet
 from connectors.mysql.wire.maria_gtid import MariaPosition
 from liberator.errors import PositionLost, SourceError
@@ -104,7 +104,9 @@ def resume(name: str, here: Here, state: State) -> Start:
     known = here.uses_gtids and bool(text)
     if known and isinstance(gtids, GtidSet):
         _verify_gtids(lost, repair, here, gtids, identity)
-    why = _other_history(here, identity, file, offset) if number else "the log names no file"
+    if number and here.uuid == identity.get("server") and (why := _reset(here, identity, file, offset)):
+        raise PositionLost(lost + why, hint=repair)
+    why = _other_place(here, identity, file) if number else "the log names no file"
     if not why:
         return Start(position, gtids, file, offset)
     if not known:
@@ -151,19 +153,31 @@ def _verify_domains(lost: str, repair: str, here: Here, ours: MariaPosition) -> 
             )
 
 
-def _other_history(here: Here, identity: Mapping[str, Any], file: str, offset: int) -> str:
-    """Why file and offset do not mean what they meant; empty if they do."""
-    if here.uuid != identity.get("server"):
-        return f"this is another server ({here.uuid}; it was {identity.get('server')})"
-    sizes = dict(catalog.binlog_files(here.conn))
+def _reset(here: Here, identity: Mapping[str, Any], file: str, offset: int) -> str:
+    """Why the same server's binlog cannot be the one that we read; empty if it may be. GTIDs say nothing of it: a
+    server that was reset counts from 1 again, and soon has been where we are."""
+    files = catalog.binlog_files(here.conn)
+    sizes = dict(files)
     if file not in sizes:
-        oldest = next(iter(sizes), "none")
-        return f"binlog file {file} is gone; the oldest now is {oldest}"
+        newest = files[-1][0] if files else "none"
+        if not files or number_of(newest) < number_of(file):
+            return f"the newest binlog file is {newest}: the binlog was reset, or restored from a backup"
+        return ""
     if offset > sizes[file]:
         return f"binlog file {file} is only {sizes[file]} bytes long: it was reset, or a crash took its end"
     begun = identity.get("created")
     if begun and here.created(file) != begun:
         return f"binlog file {file} is another one of the same name: the binlog was reset"
+    return ""
+
+
+def _other_place(here: Here, identity: Mapping[str, Any], file: str) -> str:
+    """Why file and offset do not mean what they meant; empty if they do."""
+    if here.uuid != identity.get("server"):
+        return f"this is another server ({here.uuid}; it was {identity.get('server')})"
+    names = [name for name, _ in catalog.binlog_files(here.conn)]
+    if file not in names:
+        return f"binlog file {file} is gone, purged; the oldest now is {names[0]}"
     return ""
 
 

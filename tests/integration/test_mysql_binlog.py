@@ -335,7 +335,7 @@ def test_what_was_rolled_back_to_a_savepoint_never_was(mysqls_database):
             "insert into t values (1, 1, 'a')",
             "savepoint `s p`",
             "insert into t values (2, 2, 'b')",
-            "insert into m values (1)",
+            *(["insert into m values (1)"] if is_mariadb(mysqls_database) else []),
             "rollback to `s p`",
             "insert into t values (3, 3, 'c')",
         )
@@ -490,7 +490,7 @@ def test_a_transaction_of_many_rows_passes_in_bounded_pieces(mysqls_database):
 
 def test_a_second_reader_with_the_same_server_id_is_told_so(mysql_database):
     run(mysql_database, TABLE)
-    with reading(mysql_database, server_id=777) as first, reading(mysql_database, "other", server_id=777):
+    with reading(mysql_database, server_id=777) as first, reading(mysql_database, name="other", server_id=777):
         with pytest.raises(LiberatorError, match="server.?id|server_uuid"):
             deadline = time.monotonic() + 20
             while time.monotonic() < deadline:
