@@ -140,7 +140,9 @@ class MySqlFamilyServer(OwnServer):
         return [str(self.binary), *self._where(), *arguments(options)]
 
     def _where(self) -> list[str]:
-        return ["--no-defaults", f"--datadir={self.data}", f"--pid-file={self.directory / 'pid'}"]
+        # A server that starts deletes what others of its kind have left in the directory for temporary tables.
+        own = {"datadir": self.data, "tmpdir": self.directory, "pid-file": self.directory / "pid"}
+        return ["--no-defaults", *(f"--{name}={path}" for name, path in own.items())]
 
     def _ready(self) -> bool:
         """Whether the server greets. Asked on its socket: on the port somebody else could answer."""
