@@ -40,11 +40,12 @@ class Load:
     """Some writers at work, each in a thread with its own connection; use as a context manager.
 
     ``accounts`` is how many rows there were at the beginning. A writer whose connection breaks waits and
-    connects again: the server may be killed. ``pace`` is the pause between transactions in seconds.
+    connects again: the server may be killed. ``pace`` is the pause between transactions in seconds;
+    it may be changed at any time.
     """
 
     def __init__(self, url: str, accounts: int, seed: int, writers: int = 3, pace: float = 0.03):
-        self._url, self._accounts, self._pace = url, accounts, pace
+        self._url, self._accounts, self.pace = url, accounts, pace
         self._over = threading.Event()
         self.committed = 0
         self.failures: list[BaseException] = []
@@ -109,7 +110,7 @@ class Load:
                 if rng.random() < 0.1:
                     time.sleep(rng.random() * 0.05)  # others commit meanwhile: begun first, committed later
             self.committed += 1
-        time.sleep(self._pace)
+        time.sleep(self.pace)
 
     def _account(self, rng: random.Random) -> int:
         return rng.randint(1, self._accounts)

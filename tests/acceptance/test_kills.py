@@ -115,7 +115,10 @@ def test_killed_at_25_random_moments_nothing_is_lost_or_doubled(database, databa
             # Each life ends with a kill of the supervisor, alone or with all of its workers.
             flow.start()
             if len(phases) >= KILLS // 2:
+                # A machine that is busy with other things writes more than it reads: let the reader win.
+                pace, load.pace = load.pace, 0.5
                 wait_for(lambda: phase(flow) == "streaming", 180, flow.tail)
+                load.pace = pace
             for victim in [*rng.sample(victims, 3), rng.choice(victims), None]:
                 at_work(flow, "source:bank", rng, 0.7)
                 assert flow.running, flow.tail()
