@@ -12,6 +12,7 @@ import contextlib
 import os
 import shutil
 import subprocess
+import time
 import uuid
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -33,6 +34,11 @@ from tests.fix_postgres import GivenServer
 
 GIVEN = {MySqlServer: "LIBERATOR_TEST_MYSQL", MariaDbServer: "LIBERATOR_TEST_MARIADB"}
 IMAGES = {MySqlServer: "mysql:8.4", MariaDbServer: "mariadb:11.4"}
+#: What their images call it that root has none.
+EMPTY_PASSWORD = {
+    MySqlServer: "MYSQL_ALLOW_EMPTY_PASSWORD",
+    MariaDbServer: "MARIADB_ALLOW_EMPTY_ROOT_PASSWORD",
+}
 
 #: The machine does not crash during the tests, and what a killed server wrote is there all the same.
 UNSYNCED = {"sync_binlog": "0", "innodb_flush_log_at_trx_commit": "2"}
@@ -187,15 +193,28 @@ def _docker() -> bool:
 
 def _container(kind: type[MySqlFamilyServer]) -> Iterator[GivenServer]:
     from testcontainers.core.container import DockerContainer  # the rest of the tests need no Docker
-    from testcontainers.core.waiting_utils import wait_for_logs
 
     inside = {"bind_address": "0.0.0.0", "innodb_use_native_aio": None}
-    options = arguments({**DEFAULTS, **kind.OWN_DEFAULTS, **inside})
+    options = arguments({**DEFAULTS, **kind.OWN_DEFAULTS, **UNSYNCED, **inside})
     name = kind.NAME.upper()
     container = DockerContainer(IMAGES[kind]).with_exposed_ports(3306).with_command(" ".join(options))
-    container = container.with_env(f"{name}_ROOT_PASSWORD", "root").with_env(f"{name}_ROOT_HOST", "%")
+    container = container.with_env(f"{name}_ROOT_HOST", "%")
+    container = container.with_env(EMPTY_PASSWORD[kind], "yes")
     with container:
-        # Twice: the first one only runs the image's own start scripts, and on no port.
-        wait_for_logs(container, r"(?s)ready for connections.*ready for connections.*port: 3306", timeout=120)
-        port = container.get_exposed_port(3306)
-        yield GivenServer(f"mysql://root:root@{container.get_container_host_ip()}:{port}/", default="")
+        host, port = container.get_container_host_ip(), container.get_exposed_port(3306)
+        server = GivenServer(f"mysql://root@{host}:{port}/", default="")
+        _wait_for(server.url())
+        yield server
+
+
+def _wait_for(url: str, timeout: float = 120) -> None:
+    """Until a server that was just started takes connections. While its image prepares it, it has no port."""
+    deadline = time.monotonic() + timeout
+    while True:
+        try:
+            with connected(url):
+                return
+        except pymysql.err.OperationalError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
