@@ -11,6 +11,7 @@ https://dev.mysql.com/doc/dev/mysql-server/latest/page_protocol_com_query_respon
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NoReturn
 
@@ -174,6 +175,7 @@ class _Compiler:
             "odd": temporal.odd_policy(options.zero_dates),
             "odd_datetime": temporal.text_datetime,
             "cell": _cell,
+            "head": struct.Struct("<I").unpack_from,
         }
         self._names |= {f"f{i}": value for i, value in enumerate(values)}
 
@@ -187,7 +189,8 @@ class _Compiler:
             "  add = rows.append",
             "  try:",
             "    while True:",
-            "      end = p + 4 + (d[p] | d[p + 1] << 8 | d[p + 2] << 16)",
+            "      h, = head(d, p)",
+            "      end = p + 4 + (h & 0xffffff)",
             "      q = p + 4",
             "      if end > size or d[q] > 253 or end - q == 0xffffff: return p",
             *(f"      {line}" for line in lines),
@@ -201,20 +204,22 @@ class _Compiler:
         return decode
 
     def _column(self, index: int, column: Column) -> list[str]:
-        lines = ["s = q + 1", "q = s + d[q]", *self._parse(index, column)]
-        if column.type.kind in _SHORT:
-            if not column.nullable:
-                # A null here would be taken for a length, and be noticed at the row's end.
-                return lines
-            null = [f"if d[q] == {_NULL}: v{index} = None; q += 1"]
-        else:
-            null = [
-                f"if d[q] == {_NULL}: v{index} = None; q += 1",
-                f"elif d[q] > {_NULL}:",
-                "  x, q = cell(d, q)",
-                f"  v{index} = f{index}(x)",
-            ]
-        return [*null, "else:", *(f"  {line}" for line in lines)]
+        short = column.type.kind in _SHORT
+        parse = self._parse(index, column)
+        if short and not column.nullable:
+            # A null here would be taken for a length, and be noticed at the row's end.
+            return ["s = q + 1", "q = s + d[q]", *parse]
+        lines = [
+            "n = d[q]",
+            f"if n < {_NULL}:",
+            "  s = q + 1",
+            "  q = s + n",
+            *(f"  {line}" for line in parse),
+            f"elif n == {_NULL}: v{index} = None; q += 1",
+        ]
+        if short:
+            return [*lines, "else: return p"]
+        return [*lines, "else:", "  x, q = cell(d, q)", f"  v{index} = f{index}(x)"]
 
     def _parse(self, index: int, column: Column) -> list[str]:
         """Statements that read ``d[s:q]``."""
