@@ -1,4 +1,4 @@
-"""What is measured at MySQL: the binlog and a snapshot, each contender in turn, in the same run."""
+"""What is measured at MySQL: the binlog, a snapshot and the sink, each contender in turn, in the same run."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ from typing import Any
 import pymysql
 
 from bench.contenders import Child, Liberator, measure, wait
-from bench.gauge import Reading
+from bench.gauge import Gauge, Reading
 from bench.scenario import Scenario, Stage
 from connectors.mysql.connection import connect, query
 from connectors.mysql.server import MySqlServer
 from connectors.sql.statements import load
 
+#: Rows that a hand-written loader inserts at once; the sink's default batch.
+BATCH = 5000
 #: Commits are not waited for while the load is written, to keep that short.
 SETTINGS = {
     "sync_binlog": "0",
@@ -161,6 +163,53 @@ class MySqlBench:
             ours = Liberator(self.server, self.directory / "log", source={"snapshot": "initial"})
             yield ours.name, measure(ours, rows, lambda c=ours: c.start("source"))
 
+    def sink(self, rows: int) -> Iterator[tuple[str, Reading]]:
+        """``rows`` in the log, from the first that a MySQL sink shows to the last."""
+        rows = int(rows * self.scale)
+        self._drain(Liberator(self.server, self.directory / "filled", keep=True), rows, 100)
+        with self.server.connect("source") as conn:
+            found = query(conn, "select * from orders order by id")
+            literals = [f"({','.join(conn.escape(value) for value in row)})" for row in found]
+        for _ in range(self.rounds):
+            yield "raw limit", self._insert(literals)
+            yield "liberator", self._apply(rows)
+
+    def _insert(self, literals: list[str]) -> Reading:
+        """Rows as literals, inserted by hand into a table that exists."""
+        self.server.create("target")
+        with self.server.connect("target") as conn:
+            conn.autocommit(False)
+            gauge = Gauge([os.getpid()])
+            for first in range(0, len(literals), BATCH):
+                query(conn, "insert into orders values " + ",".join(literals[first : first + BATCH]))
+                conn.commit()
+            reading = gauge.read(len(literals))
+        return Reading(reading.rows, reading.seconds, reading.cpu, 0)
+
+    def _apply(self, rows: int) -> Reading:
+        with self.server.connect() as conn:
+            query(conn, "drop database if exists target")
+            query(conn, "create database target")
+        sinks = {"target": {"type": "mysql", "url": self.server.url("target"), "topics": ["*"]}}
+        ours = Liberator(self.server, self.directory / "filled", sinks=sinks, keep=True)
+        ours.start(None)
+        try:
+            with self.server.connect("target") as conn:
+                before = wait(lambda: highest(conn), 0.005)
+                gauge = Gauge(ours.pids())
+                wait(lambda: highest(conn) >= rows)
+                return gauge.read(rows - before)
+        finally:
+            ours.stop()
+
+
+def highest(conn: pymysql.Connection[Any]) -> int:
+    """The newest order that the target shows; orders come in the order of their ids."""
+    try:
+        return int(query(conn, "select coalesce(max(id), 0) from orders")[0][0])
+    except pymysql.err.ProgrammingError:  # there is no such table yet
+        return 0
+
 
 SCENARIOS = [
     Scenario(
@@ -177,5 +226,10 @@ SCENARIOS = [
         "mysql-snapshot", "MySQL: snapshot",
         lambda stage: MySqlBench(stage).snapshot(1_000_000),
         {"rate": 120_000, "memory": 120},
+    ),
+    Scenario(
+        "mysql-sink", "log to MySQL",
+        lambda stage: MySqlBench(stage).sink(500_000),
+        {"rate": 40_000, "memory": 120},
     ),
 ]  # fmt: skip
