@@ -39,7 +39,9 @@ _OURS: Final = {
     for kind, declared in reversed(DECLARED.items())
     if declared not in ("INTEGER", "REAL", "TEXT", "BLOB")
 }
-_NAME: Final = re.compile(r"\s*([A-Za-z_][A-Za-z0-9_ ]*)(?:\(\s*(\d+)\s*(?:,\s*(-?\d+)\s*)?\))?\s*([A-Za-z ]*)")
+_NAME: Final = re.compile(
+    r"\s*([A-Za-z_][A-Za-z0-9_ ]*)(?:\(\s*(\d+)\s*(?:,\s*(-?\d+)\s*)?\))?\s*([A-Za-z ]*)"
+)
 _KINDS: Final = {
     "DATE": Kind.DATE,
     "TIME": Kind.TIME,
@@ -66,6 +68,8 @@ _CLOCK: Final = re.compile(r"([01]\d|2[0-3]):([0-5]\d):([0-5]\d)(?:\.(\d{1,6}))?
 _MOMENT: Final = re.compile(r"(\d{4}-\d\d-\d\d)[ T](\S+?)(\+00(?::?00)?|Z)?")
 _EPOCH: Final = datetime.date(1970, 1, 1).toordinal()
 _DAY: Final = 86_400_000_000
+#: A number with a larger exponent is carried as its text.
+_LONG: Final = 400
 
 
 def logical(declared: str) -> LogicalType:
@@ -169,24 +173,27 @@ def _decimal(scale: int | None) -> Decode:
         except InvalidOperation:
             return text
         exponent = number.as_tuple().exponent
-        if not isinstance(exponent, int):
+        if not isinstance(exponent, int) or abs(exponent) > _LONG:
             return text
         if scale is None:
-            return int(number.scaleb(-exponent)), -exponent
-        if -exponent > scale:
-            trimmed = number.normalize()
-            exponent = trimmed.as_tuple().exponent
-            assert isinstance(exponent, int)
-            if -exponent > scale:
-                return text
-        sign, digits, exponent = number.as_tuple()
-        assert isinstance(exponent, int)
-        unscaled = int("".join(map(str, digits)))
+            unscaled = _unscaled(number)
+            return (unscaled * 10**exponent, 0) if exponent > 0 else (unscaled, -exponent)
+        unscaled = _unscaled(number)
         shift = exponent + scale
-        unscaled = unscaled * 10**shift if shift >= 0 else unscaled // 10**-shift
-        return -unscaled if sign else unscaled
+        if shift >= 0:
+            return unscaled * 10**shift
+        whole, rest = divmod(abs(unscaled), 10**-shift)
+        if rest:
+            return text  # more digits than the column declares
+        return -whole if unscaled < 0 else whole
 
     return convert
+
+
+def _unscaled(number: Decimal) -> int:
+    sign, digits, _ = number.as_tuple()
+    unscaled = int("".join(map(str, digits)))
+    return -unscaled if sign else unscaled
 
 
 def _escaped(parse: Callable[[str], Any]) -> Decode:
