@@ -151,14 +151,16 @@ class ChangeDecoder:
         until there is enough (True). One long function over local variables, because every call and
         every attribute would be paid for by every row."""
         data, entries = block.data, block.events
-        place, known, maps, append = self.place, self._known, self._maps, events.tail.append
+        place, known, maps = self.place, self._known, self._maps
+        tail = events.tail
+        append, before_tail = tail.append, len(events) - len(tail)
         create, update, delete = Operation.CREATE, Operation.UPDATE, Operation.DELETE
         transaction, ordinal, skip = place.transaction, place.ordinal, place.skip
         index, count = frame.index, len(entries)
         try:
             while index < count:
                 entry = entries[index]
-                kind, start, end, size, position, timestamp, server_id, flags = entry
+                kind, start, end, _, position, timestamp, server_id, _ = entry
                 index += 1
                 if kind == 19:  # TABLE_MAP
                     body = data[start:end]
@@ -175,7 +177,7 @@ class ChangeDecoder:
                         raise DecodeError("a prepared transaction that is committed")
                     place.ordinal = ordinal
                     place.end(position, timestamp)
-                    if len(events) >= limit or place.position.major >= place.stop:
+                    if len(tail) + before_tail >= limit or place.position.major >= place.stop:
                         return True
                     continue
                 if kind == 2 and place.open and is_begin(data, start, end):
@@ -224,7 +226,8 @@ class ChangeDecoder:
                         else:
                             run = Run(create, topic, schema, rows, transaction, first, first - shift, phase)
                             events.extend(run)
-                            append = events.tail.append
+                            tail = events.tail
+                            append, before_tail = tail.append, len(events) - len(tail)
                     else:
                         for n, row in enumerate(rows, first):
                             self._emit(events, rel, (create, None, row), transaction, (n, n - shift), skip)
@@ -298,13 +301,14 @@ class ChangeDecoder:
                     place.ordinal, frame.index = ordinal, index
                     descend = self._other(frame, block, entry, events)
                     transaction, ordinal, skip = place.transaction, place.ordinal, place.skip
-                    append = events.tail.append
+                    tail = events.tail
+                    append, before_tail = tail.append, len(events) - len(tail)
                     if descend:
                         return False
-                    if not place.open and (len(events) >= limit or place.resting):
+                    if not place.open and (len(tail) + before_tail >= limit or place.resting):
                         return True
                     continue
-                if len(events) - self._first >= limit:
+                if len(tail) + before_tail - self._first >= limit:
                     return True
         finally:
             frame.index = index
@@ -312,7 +316,7 @@ class ChangeDecoder:
                 place.ordinal = ordinal
         return False
 
-    def _undescribed(self, rel: Captured | None | int, table: bytes) -> None:
+    def _undescribed(self, rel: Captured | int | None, table: bytes) -> None:
         """Rows that are not captured are passed over; those of an unknown table must not be."""
         if rel is not None and table not in _NO_TABLE:
             raise DecodeError("a change of a table that the stream has not described")
@@ -490,9 +494,11 @@ class ChangeDecoder:
     def _statement_error(self, verb: str, table: str, position: int) -> SourceError:
         what = f" of {table}" if table else ""
         return SourceError(
-            f"a change{what} was written to the binlog as a statement ({verb}) before {self.place.file}:{position}; "
+            f"a change{what} was written to the binlog as a statement ({verb}) before "
+            f"{self.place.file}:{position}; "
             "its rows are unknown",
-            hint="set binlog_format=ROW, globally and in every session; then `liberator snapshot --config FILE "
+            hint="set binlog_format=ROW, globally and in every session; then `liberator snapshot "
+            "--config FILE "
             "--recover SOURCE` reads the tables anew",
         )
 
@@ -519,8 +525,10 @@ class ChangeDecoder:
             return
         if place.left or place.skip:
             raise SourceError(
-                f"a transaction of which parts are in the log was rolled back at {place.file}:{place.started}",
-                hint="raise `batch` above the transaction's size, then `liberator snapshot --config FILE --recover "
+                f"a transaction of which parts are in the log was rolled back at "
+                f"{place.file}:{place.started}",
+                hint="raise `batch` above the transaction's size, then `liberator snapshot --config "
+                "FILE --recover "
                 "SOURCE`",
             )
         for event in list(events)[length:]:
@@ -593,4 +601,4 @@ def moves(key: tuple[int, ...], before: Row, row: Row) -> bool:
 
 
 def _name(statement: str) -> str:
-    return statement.split()[-1].strip("`;")
+    return statement.rsplit(None, 1)[-1].strip("`;")

@@ -179,7 +179,7 @@ class ChunkReader:
         a change of the table stands in the way."""
         name = target.table.full_name
         limit = min(target.rows, self._limits.get(name, target.rows))
-        strays: tuple[Key, ...] = () if place is None or isinstance(place[0], str) else place  # type: ignore[assignment]
+        strays: tuple[Key, ...] = () if place is None or isinstance(place[0], str) else place
         with self._attempt(target.table) as attempt:
             began = self._begin(target.table, stream)
             if began is None:
@@ -190,7 +190,7 @@ class ChunkReader:
             if strays:
                 conditions.append(_any(schema, strays))
             elif place is not None:
-                conditions.append(_behind(schema, place))  # type: ignore[arg-type]
+                conditions.append(_behind(schema, place)  # type: ignore[arg-type])
             result = TextResult(
                 self._ready,
                 f"{_select(target.table, text, conditions)} order by {_order(schema)} limit {limit}",

@@ -91,7 +91,8 @@ def resume(name: str, here: Here, state: State) -> Start:
     at = f"{file}:{offset}"
     lost = f"source {name}: the log ends at {at}, but "
     repair = (
-        f"changes since {at} may be missing; `liberator snapshot --config FILE --recover {name}` reads all tables "
+        f"changes since {at} may be missing; `liberator snapshot --config FILE --recover {name}` reads "
+        f"all tables "
         "anew, deletes included"
     )
     if identity.get("flavour") != here.server.flavour:
@@ -146,16 +147,16 @@ def _verify_domains(lost: str, repair: str, here: Here, ours: MariaPosition) -> 
     for domain, (server_id, sequence) in ours.domains.items():
         if not current.has(domain, sequence):
             raise PositionLost(
-                lost
-                + f"this server never had transaction {domain}-{server_id}-{sequence}: its binlog was reset, or "
+                lost + f"this server never had transaction {domain}-{server_id}-{sequence}: its binlog was "
+                f"reset, or "
                 "it was behind when it took over",
                 hint=repair,
             )
 
 
 def _reset(here: Here, identity: Mapping[str, Any], file: str, offset: int) -> str:
-    """Why the same server's binlog cannot be the one that we read; empty if it may be. GTIDs say nothing of it: a
-    server that was reset counts from 1 again, and soon has been where we are."""
+    """Why the same server's binlog cannot be the one that we read; empty if it may be. GTIDs say nothing of
+    it: a server that was reset counts from 1 again, and soon has been where we are."""
     files = catalog.binlog_files(here.conn)
     sizes = dict(files)
     if file not in sizes:

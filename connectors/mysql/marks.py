@@ -126,7 +126,8 @@ class Marks:
             except pymysql.MySQLError as exc:
                 raise SourceError(
                     f"cannot see who is committing: {reason(exc)}",
-                    hint="a snapshot without GTIDs needs them: grant select on performance_schema.metadata_locks to our "
+                    hint="a snapshot without GTIDs needs them: grant select on "
+                    "performance_schema.metadata_locks to our "
                     "user, with performance_schema=ON; or switch GTIDs on (gtid_mode=ON)",
                 ) from exc
             waiting = now if waiting is None else waiting & now

@@ -40,7 +40,8 @@ class BinlogOptions(SourceOptions):
         None,
         ge=1,
         le=4_294_967_295,
-        description="Our id as a replica, unique among all servers and replicas of the topology; derived from "
+        description="Our id as a replica, unique among all servers and replicas of the topology; "
+        "derived from "
         "the source's name, the url and this host if not given.",
     )
     gtid: Literal["auto", "on", "off"] = Field(
@@ -56,15 +57,18 @@ class BinlogOptions(SourceOptions):
     tinyint1: Literal["int", "bool"] = Field("int", description="What tinyint(1) is: a number, or a boolean.")
     missing: Literal["reread", "error"] = Field(
         "reread",
-        description="A row event that does not hold what it must (a JSON diff without the document it changes, "
-        "an insert without its defaults; both through row images that are not full): reread: read the row from "
+        description="A row event that does not hold what it must (a JSON diff without the document it "
+        "changes, "
+        "an insert without its defaults; both through row images that are not full): reread: read the "
+        "row from "
         "the table; error: stop.",
     )
     heartbeat: float = Field(
         10.0,
         gt=0,
         le=3600,
-        description="Seconds after which an idle server speaks; after three of them in silence the connection "
+        description="Seconds after which an idle server speaks; after three of them in silence the "
+        "connection "
         "counts as lost.",
     )
     batch: int = Field(4000, ge=1, le=100_000, description="About how many events to take at once.")

@@ -83,12 +83,14 @@ def _binlog(server: Server, settings: Mapping[str, str]) -> Iterator[Finding]:
     image = settings.get("binlog_row_image", "FULL").upper()
     if image != "FULL":
         yield Finding(
-            "warning", "binlog_row_image", f"binlog_row_image is {image}: updates do not say what they leave alone",
+            "warning", "binlog_row_image", f"binlog_row_image is {image}: updates do not say what they "
+            f"leave alone",
             "set global binlog_row_image = 'FULL', if sinks need whole rows",
         )  # fmt: skip
     if settings.get("binlog_row_metadata", "").upper() != "FULL":
         yield Finding(
-            "warning", "binlog_row_metadata", "the binlog does not name columns: after DDL, or while we are down, "
+            "warning", "binlog_row_metadata", "the binlog does not name columns: after DDL, or while we "
+            "are down, "
             "a table may have changed in a way that cannot be seen, and a run may have to stop",
             "set global binlog_row_metadata = 'FULL'",
         )  # fmt: skip
@@ -107,7 +109,8 @@ def _binlog(server: Server, settings: Mapping[str, str]) -> Iterator[Finding]:
 
 def _replica(setting: str) -> Iterator[Finding]:
     yield Finding(
-        "warning", setting, f"{setting} is off: what this server replicates from another is not in its binlog",
+        "warning", setting, f"{setting} is off: what this server replicates from another is not in its "
+        f"binlog",
         f"set {setting}=ON if it is a replica, or is to become one",
     )  # fmt: skip
 
@@ -118,7 +121,8 @@ def _gtids(server: Server, settings: Mapping[str, str], options: BinlogOptions) 
     if server.mariadb:
         if not is_on(settings.get("gtid_strict_mode")):
             yield Finding(
-                "warning", "gtid_strict_mode", "gtid_strict_mode is off: after a failover a transaction may have the "
+                "warning", "gtid_strict_mode", "gtid_strict_mode is off: after a failover a transaction "
+                "may have the "
                 "number of another one, unnoticed",
                 "set global gtid_strict_mode = 1",
             )  # fmt: skip
@@ -129,7 +133,8 @@ def _gtids(server: Server, settings: Mapping[str, str], options: BinlogOptions) 
         return
     level: Any = "error" if options.gtid == "on" and not mode.startswith("ON") else "warning"
     yield Finding(
-        level, "gtid_mode", f"gtid_mode is {mode}: positions hold for this server alone; after a failover a run stops",
+        level, "gtid_mode", f"gtid_mode is {mode}: positions hold for this server alone; after a "
+        f"failover a run stops",
         "switch GTIDs on, in the steps of the server's manual",
     )  # fmt: skip
 
@@ -150,7 +155,8 @@ def _retention(settings: Mapping[str, str]) -> Iterator[Finding]:
         yield Finding("ok", "retention", "the binlog is kept until somebody purges it")
     elif kept < _HOURS:
         yield Finding(
-            "warning", "retention", f"the binlog is kept for {kept:g} hours: a longer outage of ours loses changes",
+            "warning", "retention", f"the binlog is kept for {kept:g} hours: a longer outage of ours "
+            f"loses changes",
             "set global binlog_expire_logs_seconds = 604800 (a week; on RDS: call "
             "mysql.rds_set_configuration('binlog retention hours', 168))",
         )  # fmt: skip
@@ -184,13 +190,15 @@ def _privileges(conn: Connection[Any], server: Server) -> Iterator[Finding]:
 def _order(server: Server, settings: Mapping[str, str]) -> Iterator[Finding]:
     if not server.mariadb and not is_on(settings.get("binlog_order_commits", "ON")):
         yield Finding(
-            "warning", "binlog_order_commits", "transactions may become visible in another order than the binlog's",
+            "warning", "binlog_order_commits", "transactions may become visible in another order than "
+            "the binlog's",
             "set global binlog_order_commits = ON",
         )  # fmt: skip
     preserve = settings.get("replica_preserve_commit_order", settings.get("slave_preserve_commit_order"))
     if preserve is not None and not is_on(preserve):
         yield Finding(
-            "warning", "replica_preserve_commit_order", "as a replica this server may commit in another order than "
+            "warning", "replica_preserve_commit_order", "as a replica this server may commit in another "
+            "order than "
             "its source",
             "set global replica_preserve_commit_order = ON",
         )  # fmt: skip
@@ -215,9 +223,11 @@ def _tables(
     for schema, table_name, constraint, rules in query(conn, catalog.SQL["cascades"]):
         if f"{schema}.{table_name}" in names:
             yield Finding(
-                "warning", "cascade", f"foreign key {constraint} of {schema}.{table_name} ({rules}): the binlog does "
+                "warning", "cascade", f"foreign key {constraint} of {schema}.{table_name} ({rules}): "
+                f"the binlog does "
                 "not say which rows it changes",
-                "let the application change them, or read the table again from time to time: liberator snapshot",
+                "let the application change them, or read the table again from time to time: liberator "
+                "snapshot",
             )  # fmt: skip
 
 
@@ -231,7 +241,8 @@ def _table(table: Table, options: BinlogOptions, conn: Connection[Any]) -> Itera
         )
     if not table.keyed:
         yield Finding(
-            "warning", "key", f"{table.full_name} has no primary key: its snapshot is read in one transaction, and "
+            "warning", "key", f"{table.full_name} has no primary key: its snapshot is read in one "
+            f"transaction, and "
             "sinks cannot update its rows",
             f"alter table {table.sql} add primary key (…)",
         )  # fmt: skip

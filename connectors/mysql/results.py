@@ -37,40 +37,48 @@ class TextResult:
         self._ended = False
 
     def read(self, size: int, count: int = 1 << 62) -> tuple[bytes, list[int], bool]:
-        """About ``size`` bytes of packets, at most about ``count`` rows: the bytes, where each row begins
-        in them, and whether these were the last."""
-        data = bytearray(self._rest)
+        """About ``size`` bytes of packets, at most about ``count`` rows: the bytes, where each row begins in
+        them, and whether these were the last."""
+        parts: list[bytes] = []
         starts: list[int] = []
-        at = walked = 0
-        source = self._driver._rfile
-        within = False
+        before, within = 0, False
+        data = self._rest
         while not self._ended:
-            have = len(data)
-            while at + 5 <= have:
-                length = data[at] | data[at + 1] << 8 | data[at + 2] << 16
-                end = at + 4 + length
-                if end > have:
-                    break
-                if not within:
-                    first = data[at + 4] if length else 0
-                    if first == 0xFE and length < 9:
-                        self._ended = True
-                        break
-                    if first == 0xFF:
-                        self._fail(bytes(data[at + 4 : end]))
-                    starts.append(at)
-                within = length == _LONG
-                at = end
-                if not within:
-                    walked = at
-            if self._ended or (starts and not within and (walked >= size or len(starts) >= count)):
+            at, within = self._walk(data, before, starts, within)
+            parts.append(data[:at])
+            before += at
+            rest = data[at:]
+            if self._ended or (starts and not within and (before >= size or len(starts) >= count)):
+                self._rest = b"" if self._ended else rest
                 break
-            more = source.read1(_READ)
+            more = self._driver._rfile.read1(_READ)
             if not more:
                 raise pymysql.err.OperationalError(2013, "Lost connection to MySQL server during query")
-            data += more
-        self._rest = b"" if self._ended else bytes(data[walked:])
-        return bytes(data[:walked]), starts, self._ended
+            data = rest + more
+        return b"".join(parts), starts, self._ended
+
+    def _walk(self, data: bytes, before: int, starts: list[int], within: bool) -> tuple[int, bool]:
+        """Note where rows begin in the whole packets of ``data``; where the last of them ends, and whether
+        the row in it goes on."""
+        at, have = 0, len(data)
+        number, append = int.from_bytes, starts.append
+        while at + 5 <= have:
+            end = at + 4 + number(data[at : at + 3], "little")
+            if end > have:
+                break
+            if within:
+                within = end - at - 4 == _LONG
+            else:
+                if data[at + 4] >= 0xFE:
+                    if data[at + 4] == 0xFF:
+                        self._fail(data[at + 4 : end])
+                    if end - at < 13:
+                        self._ended = True
+                        break
+                append(before + at)
+                within = end - at - 4 == _LONG
+            at = end
+        return at, within
 
     def _fail(self, payload: bytes) -> None:
         """Raise what an ERR packet says."""

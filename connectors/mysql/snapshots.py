@@ -139,8 +139,8 @@ class Snapshots(Watcher):
         if known is not None and known.id != _DROPPED:
             return False
         self.progress.update(
-            name, state="done", rows=0, estimate=0, cursor=None, complete=True, id=self._id(name), replace=False,
-            strays=(), again=False,
+            name, state="done", rows=0, estimate=0, cursor=None, complete=True, id=self._id(name),
+            replace=False, strays=(), again=False,
         )  # fmt: skip
         self._refresh(name)
         return known is not None

@@ -163,9 +163,11 @@ class Tables:
                 continue
             return self._catalog.make(table.database, table.table, found)
         raise SourceError(
-            f"cannot tell the columns of {name} where the stream is: its binlog does not name them, and the catalog "
+            f"cannot tell the columns of {name} where the stream is: its binlog does not name them, and "
+            f"the catalog "
             f"has moved on{f' ({problem})' if problem else ''}",
-            hint="set global binlog_row_metadata = FULL, so that the binlog says it; then `liberator snapshot --config "
+            hint="set global binlog_row_metadata = FULL, so that the binlog says it; then `liberator "
+            "snapshot --config "
             "FILE --recover SOURCE` reads the tables anew",
         ) from problem
 
@@ -232,33 +234,38 @@ class Tables:
         """A statement that changes tables; returns those of which a truncate is to be told."""
         act = said.act
         names = [self._named(name) for name in said.tables]
-        emptied: list[Captured] = []
         if act is Act.TRUNCATE_TABLE:
-            emptied = [c for name in names if self.wanted(name) and (c := self._stand_in(name))]
-        elif act in (Act.CREATE_TABLE, Act.CREATE_TABLE_AS):
-            for name in names[:1]:
-                if self.wanted(name) and self.watcher.appeared(self.full_name(name)):
-                    self._altered.add(self.full_name(name))
-                    if (captured := self._stand_in(name)) is not None:
-                        emptied.append(captured)
-        elif act is Act.DROP_TABLE:
-            for name in filter(self.wanted, names):
-                self.watcher.dropped(self.full_name(name))
-        elif act is Act.DROP_DATABASE:
-            for full in [n for n in self._known if n.partition(".")[0] == names[0][0]]:
-                self.watcher.dropped(full)
-        elif act is Act.RENAME_TABLE:
+            return [c for name in names if self.wanted(name) and (c := self._stand_in(name))]
+        emptied: list[Captured] = []
+        if act in (Act.CREATE_TABLE, Act.CREATE_TABLE_AS):
+            emptied = self._created(names[:1])
+        elif act in (Act.DROP_TABLE, Act.DROP_DATABASE):
+            self._dropped(names, whole=act is Act.DROP_DATABASE)
+        elif act is Act.RENAME_TABLE or said.renamed:
             self._renamed(names)
-        elif act is Act.ALTER_TABLE:
-            if said.renamed:
-                self._renamed(names)
-            elif names and self.wanted(names[0]):
-                self._alter(names[0])
-                if _ROWS_GO.search(statement):
-                    self.watcher.replaced(self.full_name(names[0]))
-        if act is not Act.TRUNCATE_TABLE:
-            self._live.clear()
+        elif act is Act.ALTER_TABLE and names and self.wanted(names[0]):
+            self._alter(names[0])
+            if _ROWS_GO.search(statement):
+                self.watcher.replaced(self.full_name(names[0]))
+        self._live.clear()
         return emptied
+
+    def _created(self, names: Sequence[Name]) -> list[Captured]:
+        emptied = []
+        for name in filter(self.wanted, names):
+            if self.watcher.appeared(self.full_name(name)):
+                self._altered.add(self.full_name(name))
+                if (captured := self._stand_in(name)) is not None:
+                    emptied.append(captured)
+        return emptied
+
+    def _dropped(self, names: Sequence[Name], *, whole: bool) -> None:
+        if whole:
+            gone = [n for n in self._known if names and n.partition(".")[0] == names[0][0]]
+        else:
+            gone = [self.full_name(name) for name in names if self.wanted(name)]
+        for full in gone:
+            self.watcher.dropped(full)
 
     def _named(self, name: Name) -> Name:
         return (name[0].lower(), name[1].lower()) if self._fold else name

@@ -199,7 +199,8 @@ class Transactions:
             self.open = False
             if self.left:
                 raise PositionLost(
-                    f"the transaction at {self.file}:{self.started}, of which rows are in the log, was never finished",
+                    f"the transaction at {self.file}:{self.started}, of which rows are in the log, was "
+                    f"never finished",
                     hint="`liberator snapshot --config FILE --recover SOURCE` reads all tables anew",
                 )
 

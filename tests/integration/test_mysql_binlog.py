@@ -145,7 +145,12 @@ def test_ddl_that_passed_while_the_reader_was_away_does_not_disturb_older_rows(m
     binlog = Binlog(mysqls_database, reread_after_ddl=False).open()
     binlog.read()
     binlog.close()
-    run(mysqls_database, "insert into t values (1, 1, 'x')", "alter table t drop column a", "insert into t values (2, 'y')")
+    run(
+        mysqls_database,
+        "insert into t values (1, 1, 'x')",
+        "alter table t drop column a",
+        "insert into t values (2, 'y')",
+    )
     with reading(mysqls_database):
         pass
     binlog.open()
@@ -198,7 +203,11 @@ def test_truncate_empties_and_a_table_made_anew_begins_empty(mysqls_database):
 
 
 def test_a_table_without_a_key_is_read_once_and_streamed_from_there(mysqls_database):
-    run(mysqls_database, "create table t (a int, b text)", "insert into t values (1, 'x'), (1, 'x'), (2, null)")
+    run(
+        mysqls_database,
+        "create table t (a int, b text)",
+        "insert into t values (1, 'x'), (1, 'x'), (2, null)",
+    )
     over = threading.Event()
 
     def write():
@@ -376,7 +385,11 @@ def test_a_change_written_as_a_statement_stops_the_source_and_others_do_not(mysq
         binlog.read()
         run(mysqls_database, "set session binlog_format = 'STATEMENT'", "insert into other values (1)")
         assert binlog.read() == []
-        run(mysqls_database, "set session binlog_format = 'STATEMENT'", "insert into t values (1, 1, 'secret')")
+        run(
+            mysqls_database,
+            "set session binlog_format = 'STATEMENT'",
+            "insert into t values (1, 1, 'secret')",
+        )
         with pytest.raises(SourceError, match=rf"{name}\.t was written .* as a statement") as failed:
             binlog.read()
         assert "binlog_format=ROW" in failed.value.hint
@@ -490,8 +503,11 @@ def test_a_transaction_of_many_rows_passes_in_bounded_pieces(mysqls_database):
 
 def test_a_second_reader_with_the_same_server_id_is_told_so(mysql_database):
     run(mysql_database, TABLE)
-    with reading(mysql_database, server_id=777) as first, reading(mysql_database, name="other", server_id=777):
-        with pytest.raises(LiberatorError, match="server.?id|server_uuid"):
-            deadline = time.monotonic() + 20
-            while time.monotonic() < deadline:
-                first.step()
+    with (
+        reading(mysql_database, server_id=777) as first,
+        reading(mysql_database, name="other", server_id=777),
+        pytest.raises(LiberatorError, match=r"server.?id|server_uuid"),
+    ):
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            first.step()
