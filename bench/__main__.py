@@ -16,12 +16,12 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from bench import mysql, postgres
+from bench import mysql, outbox, postgres, query
 from bench.gauge import Reading
 from bench.scenario import Latencies, Scenario, Stage
 
 RESULTS = Path(__file__).parent / "results.json"
-SCENARIOS = {scenario.name: scenario for scenario in [*postgres.SCENARIOS, *mysql.SCENARIOS]}
+SCENARIOS = {s.name: s for s in [*postgres.SCENARIOS, *mysql.SCENARIOS, *outbox.SCENARIOS, *query.SCENARIOS]}
 #: Of these less is better.
 MOST = {"memory", "p50", "p99", "cost"}
 OURS = "liberator"
@@ -119,7 +119,7 @@ def judge(scenario: Scenario, out: dict[str, Any]) -> None:
         "p99": "p99_ms",
     }  # fmt: skip
     values = {what: ours[name] for what, name in names.items() if name in ours}
-    _, *others = [kept.get("rows_per_second", 0) for name, kept in out.items() if name != OURS]
+    others = [kept.get("rows_per_second", 0) for name, kept in out.items() if name != OURS][1:]
     if fastest := max(others, default=0):
         values["lead"] = ours["rows_per_second"] / fastest
     words = []

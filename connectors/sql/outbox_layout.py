@@ -20,6 +20,7 @@ from liberator.schema import Column, Kind, TableSchema
 
 #: What an event cannot do without.
 NEEDED = ("event_id", "aggregate_id", "payload")
+_dumps = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -156,7 +157,7 @@ class Layout:
         for name, at in self._headers:
             if (value := text(row[at])) is not None:
                 found[name] = value
-        return json.dumps(found, ensure_ascii=False, separators=(",", ":")) if found else None
+        return _dumps(found) if found else None
 
     def _topic_of(self, identity: str, row: Row) -> str:
         values = tuple([row[at] for _, at in self._topic if at is not None])

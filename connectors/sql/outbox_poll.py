@@ -13,7 +13,8 @@ again. Marked are exactly the rows that were read, never "all up to here".
 were published if the application holds the aggregate's row, or a version of it, while it publishes.
 
 Positions: ``major`` is a moment by the database's clock, in nanoseconds: everything that was committed then
-is read. Events lie between two such moments, each a transaction of its own, a step of one apart.
+is read. The events of a page lie between two such moments, as one transaction: which of them were committed
+together, the table does not tell.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from liberator.source import Batch, State
 
 #: Seconds that one read waits for something to come.
 WAIT = 0.05
-#: Of positions, in a microsecond: more than there can be events.
+#: Positions in a microsecond: more than there can be pages.
 NANOSECONDS = 1000
 _NOTHING: dict[str, Any] = {}
 _BUDGET = 16_000_000
@@ -189,10 +190,12 @@ class Polled:
         identities = self.numbers.of(found.rows)
         events: list[ChangeEvent] = []
         fresh: list[str] = []
+        transaction = Transaction(str(self._position.major), self._position, sweep.bound.covered)
         for row, identity in zip(found.rows, identities, strict=True):
             if identity not in self._read:
-                events.append(self._event(row, len(events)))
                 fresh.append(identity)
+                place = (len(fresh), len(fresh))
+                events.append(self._layout.event(row, Operation.CREATE, transaction, place))
         if identities and number is not None:
             sweep.after = identities[-1]
         if fresh:
@@ -201,23 +204,10 @@ class Polled:
             return self._swept(sweep, events)
         return self._batch(events)
 
-    def _event(self, row: Sequence[Any], ahead: int) -> ChangeEvent:
-        epoch, major, _ = self._position
-        transaction = Transaction("", Position(epoch, major + ahead), self._sweep_time())
-        event = self._layout.event(tuple(row), Operation.CREATE, transaction)
-        assert event.after is not None
-        transaction.id = event.after[0]
-        transaction.timestamp = event.after[7] or transaction.timestamp
-        return event
-
-    def _sweep_time(self) -> int:
-        assert self._sweep is not None
-        return self._sweep.bound.covered
-
     def _take(self, fresh: list[str]) -> None:
         """These rows are on their way into the log."""
         epoch, major, _ = self._position
-        self._position = Position(epoch, major + len(fresh))
+        self._position = Position(epoch, major + 1)
         if self._horizon is not None:
             self._cursor = fresh[-1]
         self._unmarked.append((self._position.major, fresh))

@@ -88,13 +88,15 @@ class MessageWriter:
             ("order", b"%d/%d" % (event.ordinal, event.table_ordinal)),
             ("id", message.id.encode()),
         ]
-        for name in ("aggregate_type", "type", "version"):
-            value = getattr(message, name)
-            if value is not None:
-                out.append((name, str(value).encode()))
+        if message.aggregate_type is not None:
+            out.append(("aggregate_type", message.aggregate_type.encode()))
+        if message.type is not None:
+            out.append(("type", message.type.encode()))
+        if message.version is not None:
+            out.append(("version", b"%d" % message.version))
         out.append(("created_at", b"" if message.created_at is None else b"%d" % message.created_at))
         if message.headers is not None:
-            out += [(name, value.encode()) for name, value in json.loads(message.headers).items()]
+            out += [(name, value.encode()) for name, value in _loads(message.headers).items()]
         return tuple(out)
 
 
@@ -202,10 +204,6 @@ def _register(registry: Registry, topic: str, avro: str) -> int:
     return registry.register(f"{topic}-{full}", avro, "AVRO").id
 
 
-def _dumps(value: Any) -> str:
-    return json.dumps(value, default=_plain, ensure_ascii=False, separators=(",", ":"))
-
-
 def _plain(value: Any) -> Any:
     """What Avro's logical types become in JSON."""
     if isinstance(value, bytes):
@@ -213,3 +211,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, datetime.datetime | datetime.date | datetime.time):
         return value.isoformat()
     return str(value)
+
+
+_dumps = json.JSONEncoder(default=_plain, ensure_ascii=False, separators=(",", ":")).encode
+_loads = json.JSONDecoder().decode
