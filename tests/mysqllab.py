@@ -123,14 +123,14 @@ class Lab:
         count = conn._read_packet()._data[0]
         columns = [parse_column_definition(conn._read_packet()._data) for _ in range(count)]
         assert conn._read_packet().is_eof_packet()
-        block = b""
+        block = []
         while True:
             header = conn._read_bytes(4)
             payload = conn._read_bytes(int.from_bytes(header[:3], "little"))
             conn._next_seq_id = (header[3] + 1) % 256
-            block += header + payload
+            block += [header, payload]
             if payload[:1] == b"\xfe" and len(payload) < 9:
-                return columns, block
+                return columns, b"".join(block)
 
     def select(self, table: str, columns: Sequence[Column]) -> list[tuple[Any, ...]]:
         """All rows as a snapshot reads them."""
