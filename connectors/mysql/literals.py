@@ -93,7 +93,17 @@ def _inline(column: TargetColumn, place: str, names: dict[str, Any], how: tuple[
     if kind in TEXTS and target.textual and target.base not in CHARS:
         return f"{{N if {value} is None else Q + {value}.replace(Q, QQ) + Q}}"
     names[f"f{index}"] = checked(column, *how)
-    return f"{{N if {value} is None else f{index}({value})}}"
+    # The common case without a call more: a number, and a moment that the column has.
+    if kind is Kind.DECIMAL and target.base == "decimal" and column.column.type.scale is not None:
+        names[f"d{index}"] = _decimal(column.column.type.scale)
+        usual = f"d{index}({value}) if type({value}) is int"
+    elif kind in (Kind.TIMESTAMP, Kind.TIMESTAMPTZ) and target.base == "datetime":
+        names["moment"] = spelling.timestamp
+        low, high = DATETIMES
+        usual = f"Q + moment({value}) + Q if type({value}) is int and {low} <= {value} <= {high}"
+    else:
+        return f"{{N if {value} is None else f{index}({value})}}"
+    return f"{{N if {value} is None else {usual} else f{index}({value})}}"
 
 
 def checked(column: TargetColumn, origin: str, lossy: bool, flavour: Flavour) -> Callable[[Any], str]:
@@ -165,6 +175,8 @@ def _speller(type_: LogicalType, target: Spelled, flavour: Flavour) -> Convert:
             return lambda v: f"x'{v.hex()}'"
         case Kind.BOOL:
             return lambda v: "1" if v else "0"
+        case Kind.DECIMAL if type_.scale is not None:
+            return _decimal(type_.scale)
         case Kind.DECIMAL | Kind.INT16 | Kind.INT32 | Kind.INT64 | Kind.UINT64:
             return spelling.text(type_)
         case Kind.DATE if target.base == "date":
@@ -204,6 +216,19 @@ def _moment(spell: Callable[[int], str], target: Spelled, unit: int) -> Convert:
     low, high = TIMESTAMPS if target.base == "timestamp" else DATETIMES
     low, high = low // unit, high // unit
     return lambda v: f"'{spell(v)}'" if low <= v <= high else None
+
+
+def _decimal(scale: int) -> Callable[[int], str]:
+    """From an unscaled value, which has no more digits than a decimal here, to plain digits."""
+    if scale <= 0:
+        return lambda v: spelling.decimal(v, scale)
+    unit, form = 10**scale, f"%d.%0{scale}d"
+
+    def spell(value: int) -> str:
+        text: str = form % divmod(abs(value), unit)
+        return text if value >= 0 else "-" + text
+
+    return spell
 
 
 def _float(value: float) -> str | None:

@@ -101,10 +101,6 @@ class TestPostgresHistory(OnPostgres, SinkContract):
     options = (("mode", "history"),)
 
 
-class TestMySqlAppend(OnMySql, SinkContract):
-    options = (("mode", "append"),)
-
-
 class TestMariaDbHistory(OnMariaDb, SinkContract):
     options = (("mode", "history"),)
 

@@ -335,7 +335,8 @@ def test_dates_that_are_none_are_again_what_they_were(target):
     assert found == [row[1:] for row in rows]
 
 
-def test_rows_of_every_type_without_a_key_are_found_and_taken_away(source, target):
+def test_rows_of_every_type_without_a_key_are_found_and_taken_away(request, source):
+    target = MySqlTarget(request.getfixturevalue(f"{source.kind}_database"), source.kind)
     for schema, rows in source.tables:
         columns = tuple(Column(c.name, c.type, True, None, c.native) for c in schema.columns)
         bag = TableSchema(schema.dialect, "d", "d", schema.table, columns)
