@@ -16,8 +16,8 @@ from connectors.sql import spelling
 from liberator.errors import DecodeError
 from liberator.schema import Column, Kind
 
-#: Kinds that a JSON number holds exactly.
-_NUMBERS = frozenset({Kind.INT16, Kind.INT32, Kind.INT64, Kind.UINT64, Kind.BOOL})
+#: Kinds that a JSON number holds exactly: a double is printed there with all the digits that it takes.
+_NUMBERS = frozenset({Kind.INT16, Kind.INT32, Kind.INT64, Kind.UINT64, Kind.BOOL, Kind.FLOAT32, Kind.FLOAT64})
 _TEXT = ("char", "varchar", "tinytext", "text", "mediumtext", "longtext", "json", "enum", "set")
 
 
@@ -44,7 +44,7 @@ def expression(column: Column, side: str) -> str:
         return f"hex({value} + 0)"
     if _is_binary(column):
         return f"hex({value})"
-    if column.type.kind in _NUMBERS and "zerofill" not in column.native:
+    if column.type.kind in _NUMBERS and "zerofill" not in column.native and _base(column) != "year":
         return value
     if _base(column) in _TEXT:
         return f"convert({value} using utf8mb4)"
@@ -77,6 +77,8 @@ def payload(image: Sequence[Any], columns: Sequence[Column]) -> bytes:
 def _data(value: Any, column: Column) -> bytes:
     if type(value) is int or type(value) is bool:
         return b"%d" % value
+    if type(value) is float:
+        return repr(value).encode()
     if _is_timestamp(column):
         return _timestamp(value, column)
     if column.type.kind is Kind.BITS:
