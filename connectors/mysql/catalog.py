@@ -30,7 +30,8 @@ _SETTINGS = (
     "server_id", "server_uuid", "log_bin", "binlog_format", "binlog_row_image", "binlog_row_metadata",
     "gtid_mode", "gtid_strict_mode", "gtid_domain_id", "binlog_expire_logs_seconds", "expire_logs_days",
     "log_replica_updates", "log_slave_updates", "replica_preserve_commit_order",
-    "slave_preserve_commit_order", "slave_parallel_mode", "binlog_order_commits", "lower_case_table_names", "performance_schema",
+    "slave_preserve_commit_order", "slave_parallel_mode",
+    "binlog_order_commits", "lower_case_table_names", "performance_schema",
     "max_allowed_packet", "binlog_row_value_options", "innodb_native_foreign_keys",
     "binlog_expire_logs_auto_purge",
 )  # fmt: skip

@@ -190,7 +190,7 @@ class ChunkReader:
             if strays:
                 conditions.append(_any(schema, strays))
             elif place is not None:
-                conditions.append(_behind(schema, place)  # type: ignore[arg-type])
+                conditions.append(_behind(schema, place))  # type: ignore[arg-type]
             result = TextResult(
                 self._ready,
                 f"{_select(target.table, text, conditions)} order by {_order(schema)} limit {limit}",
