@@ -263,6 +263,7 @@ def test_a_staged_update_finds_rows_by_the_key(target):
     dialect.connect()
     try:
         dialect.execute("create temporary table s (c0 bigint, c2 int)")
+        dialect.execute("insert into s values (1, 1), (2, 2), (9, 9)")
         plan, _ = dialect.execute("explain update s straight_join orders as t on t.id = s.c0 set t.n = s.c2")
     finally:
         dialect.close()
