@@ -9,7 +9,6 @@ batch, whatever the table. A pass that is broken off begins anew: what it had fo
 from __future__ import annotations
 
 import hashlib
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -37,7 +36,7 @@ def differences(
     reader: Reader, options: QueryOptions, target: Target, keys: KeyFile, every: bool
 ) -> Iterator[Difference]:
     """One pass; each difference is in the file already. ``every``: all rows count as changed."""
-    number = time.time_ns()
+    keys.look()
     for piece in Follower(reader, options, target, ()).pieces(None):
         place = target.schema.key
         found = [key_text(tuple(row[i] for i in place)) for row in piece.rows]
@@ -56,11 +55,11 @@ def differences(
                 remember.append((key, None, hash_))
         if remember:
             keys.change(target.place, remember)
-        keys.see(target.place, found, number)
+        keys.see(found)
         yield difference
     reconciler = Reconciler(reader, options, target, keys)
     after: Key = LOWEST
-    while unseen := keys.unseen(target.place, number, after, LISTED):
+    while unseen := keys.unseen(target.place, after, LISTED):
         after = unseen[-1]
         gone = reconciler.absent(unseen)
         if gone:

@@ -162,15 +162,20 @@ class KeyFile:
         with self._translated("read"):
             return dict(self.conn.execute(SQL["known"], [place, json.dumps(keys)]))
 
-    def see(self, place: int, keys: Sequence[Key], number: int) -> None:
-        """Pass ``number`` has met these rows. Not part of any version."""
+    def look(self) -> None:
+        """A pass over one place begins: nothing has been met yet. Not part of any version."""
         with self._translated("write"):
-            self.conn.execute(SQL["see"], [number, place, json.dumps(keys)])
+            self.conn.execute("delete from temp.seen")
 
-    def unseen(self, place: int, number: int, after: Key, limit: int) -> list[Key]:
-        """Rows that pass ``number`` has not met, in order behind ``after``."""
+    def see(self, keys: Sequence[Key]) -> None:
+        """The pass has met these rows."""
+        with self._translated("write"):
+            self.conn.execute(SQL["see"], [json.dumps(keys)])
+
+    def unseen(self, place: int, after: Key, limit: int) -> list[Key]:
+        """Rows that the pass has not met, in order behind ``after``."""
         with self._translated("read"):
-            return [k for (k,) in self.conn.execute(SQL["unseen"], [place, number, after, limit])]
+            return [k for (k,) in self.conn.execute(SQL["unseen"], [place, after, limit])]
 
     def range(self, place: int, after: Key, count: int) -> tuple[Key | None, int]:
         """The last of the next ``count`` keys behind ``after``, and how many there are."""

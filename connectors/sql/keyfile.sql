@@ -7,7 +7,6 @@ create table if not exists rows (
   key not null,            -- an integer, or the key's text
   digest integer,          -- the sum of these says whether two sets of keys differ
   hash blob,               -- of the whole row
-  seen integer,            -- the last pass that met the row
   primary key (place, key)
 ) without rowid;
 create table if not exists before (
@@ -19,6 +18,8 @@ create table if not exists before (
   hash blob
 );
 create index if not exists before_serial on before (serial);
+-- The keys that the pass which is under way has met; in a temporary file, which nobody has to wait for.
+create temporary table if not exists seen (key primary key) without rowid;
 
 -- name: note
 -- Take note of how rows were before batch ?1 changes them: those of place ?2 with the keys in ?3.
@@ -47,10 +48,14 @@ select r.key, r.hash
  cross join rows as r on r.place = ?1 and r.key = j.value;
 
 -- name: see
-update rows set seen = ?1 where place = ?2 and key in (select value from json_each(?3));
+insert or ignore into temp.seen (key) select value from json_each(?1);
 
 -- name: unseen
-select key from rows where place = ?1 and seen is not ?2 and key > ?3 order by key limit ?4;
+select r.key
+  from rows as r
+ where r.place = ?1 and r.key > ?2 and not exists (select 1 from temp.seen as s where s.key = r.key)
+ order by r.key
+ limit ?3;
 
 -- name: range
 -- The ?3-th key behind ?2, or the last one.

@@ -11,7 +11,6 @@ one, and comes with the next poll. Keys that only the database has are the poll'
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 
 from connectors.sql.follow import Follower
@@ -84,15 +83,15 @@ class Reconciler:
 
     def _scan(self) -> Iterator[list[Key]]:
         """All keys that the database has are marked; then those without a mark are gone."""
-        number = time.time_ns()
+        self._keys.look()
         only = key_schema(self._target.schema)
         follower = Follower(self._reader, self._options, self._target, (), only)
         for piece in follower.pieces(None):
-            self._keys.see(self._target.place, [key_text(row) for row in piece.rows], number)
+            self._keys.see([key_text(row) for row in piece.rows])
             yield []
         after: Key = LOWEST
         while True:
-            unseen = self._keys.unseen(self._target.place, number, after, LISTED)
+            unseen = self._keys.unseen(self._target.place, after, LISTED)
             if not unseen:
                 return
             after = unseen[-1]

@@ -195,8 +195,12 @@ def test_ranges_and_sums(keys):
     assert keys.range(0, 10, 4) == (None, 0)
     assert keys.sum(0, 4, 6) == (2, 110)
     assert keys.keys(0, 8, 10) == [9, 10]
-    keys.see(0, [1, 2, 3], 7)
-    assert keys.unseen(0, 7, LOWEST, 4) == [4, 5, 6, 7]
+    keys.see([9])
+    keys.look()
+    keys.see([1, 2, 3])
+    keys.see([3])
+    assert keys.unseen(0, LOWEST, 4) == [4, 5, 6, 7]
+    assert keys.unseen(0, 7, 9) == [8, 9, 10]
 
 
 @pytest.mark.parametrize(
