@@ -74,7 +74,8 @@ select table_schema, table_name, engine
 select constraint_schema, table_name, constraint_name, delete_rule, update_rule
   from information_schema.referential_constraints
  where constraint_schema in ($schemas)
-   and (delete_rule in ('CASCADE', 'SET NULL', 'SET DEFAULT') or update_rule in ('CASCADE', 'SET NULL', 'SET DEFAULT'));
+   and (delete_rule in ('CASCADE', 'SET NULL', 'SET DEFAULT') or update_rule in (
+           'CASCADE', 'SET NULL', 'SET DEFAULT'));
 
 -- name: size
 select (select data_length + index_length from information_schema.tables

@@ -240,6 +240,8 @@ class TriggerSource(Source):
             self._low = self._lows.popleft()[1]
 
     def _chores(self, now: float) -> None:
+        if self._snapshots.reading:
+            return  # what is read in one transaction must not wait for what we write, nor we for it
         if self.config.purge and now - self._purged >= _PURGES and self._purge_due():
             deleted = self._table.purge(self._low, _PURGE)
             self._purged = 0.0 if deleted == _PURGE else now

@@ -126,6 +126,11 @@ class TriggerSnapshots:
         """Whether a chunk is held until the drain has passed it."""
         return self._chunk is not None
 
+    @property
+    def reading(self) -> bool:
+        """Whether a table is being read in one transaction."""
+        return self._whole is not None
+
     def next(self, position: Position, at: int) -> list[ChangeEvent] | None:
         """The next rows to emit, perhaps none although something happened; None: it is the drain's turn."""
         for name in [n for n, ids in self._cuts.items() if not ids or ids[-1][1] < position.major]:

@@ -14,7 +14,6 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any
 
 from connectors.sql.change_table import Change, ChangeTable, Extent, Version
@@ -33,6 +32,8 @@ SQL = load("connectors.sqlite", "trigger.sql")
 #: Tables of ours, whichever source's or sink's.
 OURS = "liberator_"
 _PIECE = 5000
+#: Milliseconds to wait for others before a look or a purge is put off.
+_BRIEF = 20
 
 
 class SqliteChangeTable(ChangeTable):
@@ -330,36 +331,33 @@ class SqliteChangeTable(ChangeTable):
         """All that can be seen, once nobody is at work; then what follows gets another number."""
         now = self.reader.now()
         if self.head() > self._closed:
-            with self._briefly() as got:
-                if got:
-                    self.reader.execute(f"update {self._now} set number = number + 1")
-                    self._closed = self.head()
+            self._closed = self._briefly(self._close) or self._closed
         return self._closed, now
 
-    def purge(self, before: int, limit: int) -> int:
-        """Some other time if somebody is writing."""
-        with self._briefly() as got:
-            return super().purge(before, limit) if got else limit
+    def _close(self) -> int:
+        self.reader.execute(f"update {self._now} set number = number + 1")
+        return self.head()
 
-    @contextmanager
-    def _briefly(self) -> Iterator[bool]:
-        """A writing transaction, if that can be had without waiting."""
-        self.reader.execute("pragma busy_timeout = 0")
+    def purge(self, before: int, limit: int) -> int:
+        """Some other time if somebody is at work."""
+        purge = super().purge
+        found = self._briefly(lambda: purge(before, limit))
+        return limit if found is None else found
+
+    def _briefly(self, work: Callable[[], int]) -> int | None:
+        """``work`` in a writing transaction; None if that cannot be had, or committed, almost at once."""
+        self.reader.execute(f"pragma busy_timeout = {_BRIEF}")
         try:
-            self.reader.execute("begin immediate")
+            with self.reader.transaction("write"):
+                return work()
         except SourceError as exc:
+            if self.reader.conn.in_transaction:
+                self.reader.execute("rollback")
             if not exc.retryable:
                 raise
-            yield False
-            return
+            return None
         finally:
             self.reader.execute("pragma busy_timeout = 20000")
-        try:
-            yield True
-        except BaseException:
-            self.reader.execute("rollback")
-            raise
-        self.reader.execute("commit")
 
     def pieces(self, reader: Reader, schema: TableSchema) -> Iterator[str]:
         """By ranges of SQLite's own row numbers."""

@@ -75,9 +75,11 @@ def test_on_postgres_a_writers_settings_do_not_show(database):
             ):  # fmt: skip
                 db.execute(f"set {setting}")
             db.execute(
-                "insert into public.t values (1, '2024-02-03', '2024-02-03 04:05:06.7', '2024-02-03 04:05:06+00',"
+                "insert into public.t values (1, '2024-02-03', '2024-02-03 04:05:06.7',"
+                " '2024-02-03 04:05:06+00',"
                 " '1 mon 2 days 3.5 s', 0.1::float8 + 0.2::float8, 0.1, '\\x00ff41', null,"
-                " array['2024-01-01 00:00+00'::timestamptz], tstzrange('2024-01-01 00:00+00', null), 'public.t')"
+                " array['2024-01-01 00:00+00'::timestamptz], tstzrange('2024-01-01 00:00+00', null),"
+                " 'public.t')"
             )
             (streamed,) = reading.read()
             reading.source.snapshot(1, ["public.t"])
@@ -139,11 +141,13 @@ def test_in_sqlite_every_value_keeps_its_class(tmp_path):
     path = tmp_path / "types.db"
     url = f"sqlite:///{path}"
     values = [
-        None, 0, -1, 2**63 - 1, -(2**63), 0.1 + 0.2, 1.0, -0.0, 1e308, float("inf"), "", "text", "nul\0inside",
-        "ü€😀", "1.50", b"", b"\x00\xff", "2024-02-29 12:34:56.789", "2024-02-29", "true", 1e-7, 12345678901234567,
+        None, 0, -1, 2**63 - 1, -(2**63), 0.1 + 0.2, 1.0, -0.0, 1e308, float("inf"), "", "text",
+        "nul\0inside", "ü€😀", "1.50", b"", b"\x00\xff", "2024-02-29 12:34:56.789", "2024-02-29", "true",
+        1e-7, 12345678901234567,
     ]  # fmt: skip
     natives = [
-        "integer", "real", "text", "blob", "numeric", "", "decimal(10,2)", "boolean", "date", "timestamp", "json",
+        "integer", "real", "text", "blob", "numeric", "", "decimal(10,2)", "boolean", "date", "timestamp",
+        "json",
         "varchar(5)",
     ]  # fmt: skip
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
