@@ -111,7 +111,9 @@ class Polled:
         self.numbers = Numbers(reader, number, key or [schema.columns[whole.columns["event_id"]]])
         columns += [c for c in self.numbers.columns if c not in columns]
         part = TableSchema(schema.dialect, schema.database, schema.schema, schema.table, tuple(columns))
-        self._layout, self._schema = Layout(self._name, options, part), part
+        named = {what: name for what, name in options.columns.items() if what != "published_at"}
+        self._layout = Layout(self._name, options.model_copy(update={"columns": named}), part)
+        self._schema = part
         self.numbers.locate(part)
         created, published = whole.column("created_at"), whole.column("published_at")
         published = published if options.drain == "mark" else None

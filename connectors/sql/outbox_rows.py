@@ -85,8 +85,10 @@ class Known:
         self._last: list[int] = []
         self._others: set[str] = set()
         if packed.startswith("["):
-            self._others.update(unpack(packed))
-        for part in filter(None, packed.split(",") if not self._others else ()):
+            for identity in unpack(packed):
+                self.add(identity)
+            return
+        for part in filter(None, packed.split(",")):
             first, _, last = part.partition("-")
             self._first.append(int(first))
             self._last.append(int(last or first))
@@ -112,10 +114,9 @@ class Known:
 
     def pack(self) -> str:
         """As the constructor takes it."""
-        if self._others:
-            return pack(sorted(self._others))
         pairs = zip(self._first, self._last, strict=True)
-        return ",".join(str(a) if a == b else f"{a}-{b}" for a, b in pairs)
+        ranges = ",".join(str(a) if a == b else f"{a}-{b}" for a, b in pairs)
+        return pack([*unpack(ranges), *sorted(self._others)]) if self._others else ranges
 
 
 class Cleaner:
