@@ -7,7 +7,7 @@ from typing import ClassVar
 import pytest
 
 from connectors.mysql.binlog import MysqlBinlog
-from liberator.testing.source_contract import SourceContract
+from liberator.testing.source_contract import SnapshotContract, SourceContract
 from tests.fix_mysql import connected
 
 TABLE = "create table contract (id bigint primary key, note text)"
@@ -18,19 +18,19 @@ STATEMENTS = {
 }
 
 
-class BinlogContract(SourceContract):
+class BinlogSource:
     sizes: ClassVar[dict[str, object]] = {}
 
     @pytest.fixture(autouse=True)
     def _table(self, mysqls_database):
         self.url = mysqls_database
-        self.database = self.url.rpartition("/")[2]
-        self.table = f"{self.database}.contract"
+        self.table = f"{self.url.rpartition('/')[2]}.contract"
         with connected(self.url) as db:
             db.cursor().execute(TABLE)
 
     def make(self):
-        config = {"type": "mysql-binlog", "url": self.url, "tables": [self.table], "heartbeat": 1}
+        url = f"{self.url}?ssl-mode=disabled"
+        config = {"type": "mysql-binlog", "url": url, "tables": [self.table], "heartbeat": 1}
         return MysqlBinlog("contract", MysqlBinlog.Config(**config, **self.sizes))
 
     def change(self, *changes):
@@ -41,17 +41,13 @@ class BinlogContract(SourceContract):
             db.commit()
 
 
-class TestBinlog(BinlogContract):
-    """As it comes."""
-
-
-class TestBinlogInSmallPieces(BinlogContract):
+class TestBinlogInSmallPieces(BinlogSource, SourceContract):
     """Transactions and tables are cut into many batches and chunks."""
 
     sizes: ClassVar[dict[str, object]] = {"batch": 10, "chunk": 10}
 
 
-class TestBinlogByFile(BinlogContract):
+class TestBinlogByFile(BinlogSource, SnapshotContract):
     """Positions are file and offset alone."""
 
-    sizes: ClassVar[dict[str, object]] = {"batch": 10, "gtid": "off"}
+    sizes: ClassVar[dict[str, object]] = {"gtid": "off"}
