@@ -59,6 +59,7 @@ class KeyFile:
         self.serial = 0
         self.identity = ""
         self._given: list[tuple[Any, int]] = []
+        self._kept = 0
 
     def open(self, version: Sequence[Any] | None) -> None:
         """Open the file as it was at ``version``, what :attr:`version` was then; None: begin anew."""
@@ -82,7 +83,9 @@ class KeyFile:
 
     def _begin_anew(self) -> None:
         self.identity, self.serial = uuid.uuid4().hex, 0
+        self._given, self._kept = [], 0
         with self._changing() as conn:
+            conn.execute("delete from about")
             conn.execute("delete from rows")
             conn.execute("delete from before")
 
@@ -97,6 +100,7 @@ class KeyFile:
                 "all tables anew",
             )
         self.identity, self.serial = identity, serial
+        self._given, self._kept = [], kept
         with self._changing() as conn:
             for number in range(reached, serial, -1):
                 conn.execute(SQL["restore"], [number])
@@ -142,6 +146,9 @@ class KeyFile:
         if not passed:
             return
         del self._given[: len(passed)]
+        if passed[-1] == self._kept:
+            return
+        self._kept = passed[-1]
         with self._translated("write"):
             conn = self.conn
             conn.execute("begin immediate")

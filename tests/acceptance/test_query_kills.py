@@ -10,7 +10,7 @@ import pytest
 from liberator.event import Operation
 from tests.pipeline import Pipeline, wait_for
 
-ROWS = 60_000
+ROWS = 16_000
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,7 @@ def test_killed_while_it_polls(database, tmp_path, options):
             "batch": 500, **options,
         }  # fmt: skip
         with Pipeline(tmp_path / "run", {"shop": source}, {}) as pipeline:
-            for number in range(4):
+            for number in range(3):
                 pipeline.start()
                 before = count(pipeline)
                 db.execute(

@@ -173,6 +173,19 @@ def test_the_file_keeps_what_the_log_has_confirmed(keys):
         keys.open([third[0], 2])
 
 
+def test_a_file_that_begins_anew_has_nothing_left_of_its_former_life(keys):
+    for number in range(1, 6):
+        keys.change(0, [(number, number, None)])
+        keys.give((1, number))
+    keys.confirm((1, 5))
+    keys.close()
+    keys.open(None)
+    keys.change(0, [(7, 7, None)])
+    version = list(keys.version)
+    keys.change(0, [(8, 8, None)])
+    assert reopened(keys, version) == {7: None}
+
+
 def test_another_file_or_an_older_one_is_refused(keys, tmp_path):
     keys.change(0, [(1, 1, None)])
     version = list(keys.version)
