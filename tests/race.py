@@ -2,7 +2,8 @@
 
 ``Race`` runs eight writers in threads. Each takes the id and time of its transaction's first row, dawdles,
 writes the rest, and commits or rolls back. Meanwhile sources are read, each into a list of its own, and
-opened anew now and then from the last state, as after a crash; beside them a naive reader asks for ``id > last``.
+opened anew now and then from the last state, as after a crash; beside them a naive reader asks for
+``id > last``.
 """
 
 from __future__ import annotations
