@@ -218,7 +218,8 @@ def _tables(
     names = {t.full_name for t in tables}
     for table in tables:
         yield from _table(table, options, conn)
-    if not is_on(settings.get("innodb_native_foreign_keys", "ON" if server.version < (9, 6) else "OFF")):
+    below = "ON" if server.mariadb or server.version < (9, 6) else "OFF"
+    if not is_on(settings.get("innodb_native_foreign_keys", below)):
         return  # the server writes what cascades do
     for schema, table_name, constraint, rules in query(conn, catalog.SQL["cascades"]):
         if f"{schema}.{table_name}" in names:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import threading
 import time
 
@@ -481,6 +483,123 @@ def test_a_purged_binlog_and_a_reset_one_are_told_and_recovered_from(own):
     run(url, *[f"insert into t values ({n}, 0, 'after the reset')" for n in range(10, 60)])
     message = lost(binlog)
     assert "reset" in message or "never had" in message
+
+
+def test_another_server_with_the_same_transactions_goes_on_and_one_without_them_does_not(
+    mysql_binary, tmp_path
+):
+    with MySqlServer(mysql_binary) as first:
+        run(first.url(), "create database d")
+        url = first.url("d")
+        run(url, TABLE, "insert into t values (1, 1, 'a')")
+        binlog = Binlog(url, batch=1).open()
+        binlog.read()
+        together(url, *(f"insert into t values ({n}, 1, 'x')" for n in range(2, 6)))
+        first_half = []
+        while len(first_half) < 2:
+            first_half += binlog.step().events
+        assert binlog.state.position.minor == 2
+        binlog.close()
+        with MySqlServer(mysql_binary, {"server_id": "2"}) as second:
+            replicate(first, second)
+            binlog.options["url"] = second.url("d") + "?ssl-mode=disabled"
+            binlog.open()
+            rest = binlog.read()
+            assert [e.key for e in [*first_half, *rest]] == [(n,) for n in range(2, 6)]
+            assert rest[0].position.epoch == 2
+            assert rest[0].ordinal == 3
+            binlog.close()
+            run(first.url("d"), "insert into t values (9, 9, 'only here')")
+            binlog.options["url"] = url + "?ssl-mode=disabled"
+            binlog.open()
+            assert notes(binlog.read()) == [("create", (9,), "only here")]
+            binlog.close()
+            run(second.url(), "stop replica")
+            run(first.url("d"), "insert into t values (10, 10, 'only here')")
+            binlog.open()
+            binlog.read()
+            binlog.close()
+            binlog.options["url"] = second.url("d") + "?ssl-mode=disabled"
+            assert "never had" in lost(binlog)
+
+
+def replicate(source, replica):
+    run(
+        replica.url(),
+        f"change replication source to source_host = '127.0.0.1', source_port = {source.port}, "
+        "source_user = 'root', source_auto_position = 1, get_source_public_key = 1",
+        "start replica",
+    )
+    wanted = rows(source.url(), "select @@global.gtid_executed")[0][0].replace("\n", "")
+    assert rows(replica.url(), f"select wait_for_executed_gtid_set('{wanted}', 60)") == [(0,)]
+
+
+def test_a_connection_that_is_only_half_there_is_noticed_within_three_heartbeats(mysqls_database):
+    run(mysqls_database, TABLE)
+    with Proxy(int(mysqls_database.rpartition(":")[2].split("/")[0])) as proxy:
+        name = mysqls_database.rpartition("/")[2]
+        with reading(f"mysql://root@127.0.0.1:{proxy.port}/{name}", heartbeat=0.5) as binlog:
+            binlog.read()
+            proxy.silent.set()
+            began = time.monotonic()
+            with pytest.raises(SourceError, match="has not been heard") as failed:
+                while time.monotonic() - began < 30:
+                    binlog.step()
+            assert failed.value.retryable
+            assert time.monotonic() - began < 10
+
+
+class Proxy:
+    """Forwards TCP to a port of this machine, until it is ``silent``."""
+
+    def __init__(self, target):
+        self._target = target
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self.port = self._server.getsockname()[1]
+        self.silent = threading.Event()
+        self._ends = [self._server]
+
+    def __enter__(self):
+        threading.Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def __exit__(self, *_exc):
+        for end in self._ends:
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()
+
+    def _accept(self):
+        with contextlib.suppress(OSError):
+            while True:
+                near, _ = self._server.accept()
+                far = socket.create_connection(("127.0.0.1", self._target))
+                self._ends += [near, far]
+                for pair in ((near, far), (far, near)):
+                    threading.Thread(target=self._forward, args=pair, daemon=True).start()
+
+    def _forward(self, source, target):
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                if not self.silent.is_set():
+                    target.sendall(data)
+            target.shutdown(socket.SHUT_RDWR)
+
+
+def test_what_a_foreign_key_cascades_is_in_the_binlog_or_warned_of(mysqls_database):
+    run(
+        mysqls_database,
+        "create table p (id int primary key)",
+        "create table c (id int primary key, p int, foreign key (p) references p (id) on delete cascade)",
+        "insert into p values (1)",
+        "insert into c values (1, 1)",
+    )
+    with reading(mysqls_database) as binlog:
+        binlog.read()
+        run(mysqls_database, "delete from p")
+        told = {e.schema.table for e in binlog.read()}
+        warned = any(f.check == "cascade" for f in binlog.source.check())
+    assert ("c" in told) is not warned
 
 
 def test_a_transaction_of_many_rows_passes_in_bounded_pieces(mysqls_database):
