@@ -141,6 +141,28 @@ def test_an_open_transaction_holds_the_horizon_and_is_named(database, shop, tmp_
     opened.close()
 
 
+def test_an_open_transaction_of_mysql_is_waited_for_and_named(mysqls_database, tmp_path):
+    with connected_mysql(mysqls_database) as conn, conn.cursor() as cursor:
+        cursor.execute("create table orders (id int primary key auto_increment, note text)")
+        options = {"mode": "incrementing", "incrementing_column": "id"}
+        opened = source(mysqls_database, tmp_path, **options)
+        opened.open(None)
+        _, state = read(opened)
+        with connected_mysql(mysqls_database) as idle:
+            idle.begin()
+            idle.cursor().execute("insert into orders (note) values ('late')")
+            cursor.execute("insert into orders (note) values ('early')")
+            conn.commit()
+            for _ in range(8):
+                assert opened.read().events == []
+            details = source(mysqls_database, tmp_path, **options).status(state).details
+            (holder,) = [h for h in details["horizon_held_by"] if h["pid"] == idle.thread_id()]
+            assert holder["user"] == "root" and "late" not in repr(details)
+            idle.commit()
+        assert brief(read(opened)[0]) == [("create", 1), ("create", 2)]
+        opened.close()
+
+
 def test_a_prepared_transaction_is_waited_for(database, shop, tmp_path):
     if shop.execute("show max_prepared_transactions").fetchone()[0] == "0":
         pytest.skip("this server prepares no transactions")
