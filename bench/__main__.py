@@ -16,12 +16,17 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from bench import mysql, outbox, postgres, query
+from bench import mysql, outbox, postgres, query, triggers
 from bench.gauge import Reading
 from bench.scenario import Latencies, Scenario, Stage
 
 RESULTS = Path(__file__).parent / "results.json"
-SCENARIOS = {s.name: s for s in [*postgres.SCENARIOS, *mysql.SCENARIOS, *outbox.SCENARIOS, *query.SCENARIOS]}
+SCENARIOS = {
+    s.name: s
+    for s in [
+        *postgres.SCENARIOS, *mysql.SCENARIOS, *outbox.SCENARIOS, *query.SCENARIOS, *triggers.SCENARIOS,
+    ]
+}  # fmt: skip
 #: Of these less is better.
 MOST = {"memory", "p50", "p99", "cost"}
 OURS = "liberator"

@@ -281,7 +281,7 @@ class MysqlChangeTable(ChangeTable):
         schemas = sorted({t.schema for t in self.tables()})
         found = self.reader.fetch(self._sql("shapes", schemas=", ".join(map(literal, schemas))))
         before, self._shape = self._shape, found
-        return before is not None and before != found
+        return bool(before != found)
 
     def _cascades(self, tables: Sequence[SourceTable]) -> Iterator[tuple[str, str]]:
         """Tables that foreign keys write to by themselves, and the constraints."""
