@@ -22,7 +22,7 @@ from tests.fix_mysql import connected
 from tests.pipeline import Pipeline
 
 SEED = int(os.environ.get("LIBERATOR_SEED", "0")) or random.randrange(1 << 30)
-KILLS = 6
+KILLS = 4
 OUTBOX = Outbox(versions=True)
 
 
@@ -75,7 +75,7 @@ def survives(tmp_path, url, connect, begin, options):
     with Pipeline(tmp_path / "run", {"events": source}, {}) as pipeline, Publishing(connect, begin) as writer:
         pipeline.start()
         for _ in range(KILLS):
-            time.sleep(choose.uniform(0.2, 1.0))  # the moment of the kill
+            time.sleep(choose.uniform(0.1, 0.6))  # the moment of the kill
             pipeline.kill_worker("source:events")
         pipeline.kill_all()
     pipeline.run("run", "--until-current")
