@@ -208,8 +208,8 @@ class Outbox:
     def ddl(self, dialect: str, *, drain: str = "mark", notify: bool = False) -> str:
         """The statements that make the table for ``postgresql``, ``mysql`` (and MariaDB) or ``sqlite``.
 
-        ``drain`` is how it will be read, ``mark``, ``delete``, ``cursor`` or ``log``, and decides about two
-        columns and an index. ``notify``, Postgres: wake the reader at each commit.
+        ``drain`` is how it will be read, ``mark``, ``delete``, ``cursor`` or ``log``, and decides about a
+        column and an index. ``notify``, Postgres: wake the reader at each commit.
         """
         if dialect not in _TYPES or drain not in ("mark", "delete", "cursor", "log"):
             raise OutboxError(
@@ -228,9 +228,6 @@ class Outbox:
                     ("published_at, id", "") if dialect == "mysql" else ("id", " where published_at is null")
                 )
                 index = f"create index {name}_unpublished on {table} ({place}){where}"
-            elif drain == "cursor" and dialect == "postgresql":
-                columns += ",\n    tx xid8 not null default pg_current_xact_id()"
-                index = f"create index {name}_tx on {table} (tx)"
             out.append(f"create table {table} (\n{columns}\n){types['options']}")
             out += [index] if index else []
             if notify and dialect == "postgresql":
