@@ -1,6 +1,6 @@
 """What is measured of triggers: how much slower the application's own statements become.
 
-The same statements (insert, update, delete of each row) with and without the source's triggers, in turn; one row
+The same statements (insert, update, delete of each row) without and with triggers, in turn; one row
 per transaction, and in bulk. ``share`` is what is left of the speed. Nothing drains meanwhile.
 """
 

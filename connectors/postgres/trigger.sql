@@ -59,6 +59,7 @@ declare
     old_row text;
     new_row text;
     before text;
+    settings text;
     name text := format('%I.%I', described->>'schema', described->>'table');
     leaf regclass;
 begin
@@ -81,14 +82,30 @@ begin
         else
             before := before || old_row || '::text end';
         end if;
+        -- Each setting is paid for by every row, so only those are made that a column's text depends on.
+        select coalesce(string_agg(distinct x.setting, ' '), '') into settings
+          from jsonb_array_elements(described->'columns') as c
+          join pg_type as t on t.oid = (c->>'atttypid')::oid
+         cross join lateral unnest(
+               case when t.typnamespace <> 'pg_catalog'::regnamespace then array[1, 2, 3, 4, 5, 6]
+                    when t.typname in ('bool', 'int2', 'int4', 'int8', 'text', 'varchar', 'bpchar', 'char', 'name',
+                                       'numeric', 'uuid', 'json', 'jsonb', 'oid', 'time', 'timetz', 'xid8')
+                         then array[]::int[]
+                    when t.typname in ('float4', 'float8') then array[4]
+                    when t.typname = 'bytea' then array[5]
+                    when t.typname in ('date', 'timestamp') then array[1]
+                    when t.typname = 'timestamptz' then array[1, 3]
+                    when t.typname = 'interval' then array[2]
+                    else array[1, 2, 3, 4, 5, 6] end) as n
+         cross join lateral (select (array[
+               'set datestyle = ''ISO, YMD''', 'set intervalstyle = ''postgres''', 'set timezone = ''UTC''',
+               'set extra_float_digits = 3', 'set bytea_output = ''hex''',
+               'set lc_monetary from current'])[n]) as x (setting);
         execute format($create$
             create or replace function liberator.%1$I() returns trigger
             language plpgsql security definer
             set search_path = pg_catalog, public, pg_temp
-            set datestyle = 'ISO, YMD' set intervalstyle = 'postgres' set timezone = 'UTC'
-            set extra_float_digits = 3 set bytea_output = 'hex' set xmloption = 'content'
-            set lc_monetary from current
-            as %2$L $create$,
+            %3$s as %2$L $create$,
             $row_prefix || target,
             format($function$
 begin
@@ -107,7 +124,7 @@ begin
     end if;
     return null;
 end
-$function$, number, new_row, old_row, before));
+$function$, number, new_row, old_row, before), settings);
     end if;
     if not exists (select from pg_trigger where tgrelid = target and tgname = $trigger_name) then
         -- Of the triggers of one event the first by name comes first: a later one may change the row again.
