@@ -76,7 +76,7 @@ class TriggerSource(Source):
         self._confirmed = 0
         self._purged = self._looked = self._shaped = self._polled = 0.0
         self._lows: deque[tuple[Position, int]] = deque()
-        self._low = 0
+        self._low = self._clean = 0
         self._timestamp = 0
 
     # -- opening -----------------------------------------------------------------------------------
@@ -116,12 +116,9 @@ class TriggerSource(Source):
 
     def _lost(self, what: str) -> PositionLost:
         return PositionLost(
-            f"source {self.name}: {what}; changes since {self._position_text()} may be missing",
+            f"source {self.name}: {what}; changes since the last position may be missing",
             hint=f"`liberator snapshot --config FILE --recover {self.name}` reads all tables anew",
         )
-
-    def _position_text(self) -> str:
-        return "the last position"
 
     # -- reading -----------------------------------------------------------------------------------
 
@@ -242,7 +239,7 @@ class TriggerSource(Source):
     def _chores(self, now: float) -> None:
         if self._snapshots.reading:
             return  # what is read in one transaction must not wait for what we write, nor we for it
-        if self.config.purge and now - self._purged >= _PURGES and self._purge_due():
+        if self.config.purge and now - self._purged >= _PURGES and self._low > self._clean:
             deleted = self._table.purge(self._low, _PURGE)
             self._purged = 0.0 if deleted == _PURGE else now
             if deleted < _PURGE:
@@ -253,11 +250,6 @@ class TriggerSource(Source):
         if now - self._looked >= _TABLES and not self._open:
             self._looked = now
             self._look_for_tables()
-
-    _clean = 0
-
-    def _purge_due(self) -> bool:
-        return self._low > self._clean
 
     def close(self) -> None:
         """Close the connections."""
