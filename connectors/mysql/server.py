@@ -140,7 +140,7 @@ class MySqlFamilyServer(OwnServer):
         return [str(self.binary), *self._where(), *arguments(options)]
 
     def _where(self) -> list[str]:
-        # A server that starts deletes what others of its kind have left in the directory for temporary tables.
+        # A server that starts deletes what others of its kind have left where temporary tables go.
         own = {"datadir": self.data, "tmpdir": self.directory, "pid-file": self.directory / "pid"}
         return ["--no-defaults", *(f"--{name}={path}" for name, path in own.items())]
 

@@ -30,7 +30,7 @@ def command() -> None:
     help="How the table will be read: see the source's options capture and drain.",
 )
 @click.option("--avro", is_flag=True, help="For payloads in Avro: a column that holds bytes.")
-@click.option("--notify", is_flag=True, help="Wake the reader at each commit, where the database can do that.")
+@click.option("--notify", is_flag=True, help="Wake the reader at each commit, if the database can.")
 @click.option("--versions", is_flag=True, help="With the table that numbers the events of an aggregate.")
 @click.option("--inbox", is_flag=True, help="With the table in which a consumer notes what it has processed.")
 def ddl(dialect: str, table: str, drain: str, avro: bool, notify: bool, versions: bool, inbox: bool) -> None:
