@@ -6,6 +6,7 @@ The fixtures themselves are plugins beside this file, one per kind of server.
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,11 @@ TESTS = Path(__file__).parent
 
 #: Folders by cost; what lies directly in tests/ (layers, documentation) is as cheap as unit tests.
 ORDER = ("unit", "contract", "property", "integration", "acceptance")
+
+
+def pytest_configure() -> None:
+    # Whoever ends the run with SIGTERM must not leave servers behind.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
