@@ -248,6 +248,11 @@ class ChangeDecoder:
         oid = captured.relation.oid.to_bytes(4, "big")
         self.relations[oid] = self.inserts[b"I" + oid] = captured
 
+    @property
+    def xid(self) -> int:
+        """The id of the transaction that was begun last."""
+        return self._xid
+
     def pieces(self, events: Events) -> int:
         """How many of ``events`` belong to the transaction that is still open."""
         return len(events) - self._first if self.open else 0

@@ -244,6 +244,9 @@ class Snapshots:
         def ready(visible: Visibility) -> bool:
             if visible.xmin < settle or not all(map(visible, decoder.emitted)):
                 return False
+            # Of a transaction that the stream is in, some rows were emitted already.
+            if decoder.open and not visible(decoder.xid):
+                return False
             decoder.emitted.clear()  # seen once, seen by every later snapshot
             return True
 
