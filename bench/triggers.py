@@ -18,7 +18,7 @@ from bench.gauge import Reading
 from bench.mysql import MySqlBenchServer
 from bench.scenario import Scenario, Stage
 from bench.server import BenchServer
-from connectors.sql.trigger import TriggerSource
+from connectors.sql.trigger.source import TriggerSource
 
 _TABLE = (
     "create table {name} (id bigint primary key, customer int not null, status varchar(20) not null,"

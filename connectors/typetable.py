@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from connectors.mysql import column_types as mysql
-from connectors.mysql.column_types import Flavour
 from connectors.mysql.native import NativeType
-from connectors.postgres import column_types as postgres
-from connectors.postgres.builtin import BUILTIN, KINDS, numeric_parameters
+from connectors.mysql.sink import column_types as mysql
+from connectors.mysql.sink.column_types import Flavour
+from connectors.postgres.sink import column_types as postgres
+from connectors.postgres.types.builtin import BUILTIN, KINDS, numeric_parameters
 from connectors.sqlite import types as sqlite
 from liberator.schema import Column, Kind, LogicalType
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 
-from connectors.mysql.binlog import MysqlBinlog
+from connectors.mysql.binlog.source import MysqlBinlog
 from tests.fix_mysql import connected
 from tests.wal import Wal
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 
-from connectors.postgres.changes import Captured, ChangeDecoder
+from connectors.postgres.wal.changes import Captured, ChangeDecoder
 from liberator.event import Position
 from liberator.schema import Column, Kind, LogicalType, TableSchema
 

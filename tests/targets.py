@@ -14,9 +14,9 @@ import pytest
 from pymysql.constants import CLIENT
 
 from connectors.mysql.connection import connect
-from connectors.mysql.sink import MysqlSink
-from connectors.postgres.sink import PostgresSink
-from connectors.sql.sink import SqlSink
+from connectors.mysql.sink.sink import MysqlSink
+from connectors.postgres.sink.sink import PostgresSink
+from connectors.sql.sink.sink import SqlSink
 from connectors.sqlite.sink import SqliteSink
 from liberator.event import ChangeEvent
 from liberator.log import Cursor
@@ -142,7 +142,7 @@ class MySqlTarget(Target):
 def mysql_target(request: pytest.FixtureRequest, kind: str, monkeypatch: pytest.MonkeyPatch) -> MySqlTarget:
     """The fresh database of ``mysql`` or ``mariadb``; ``mysql staged``: with a stage for every row."""
     if kind.endswith(" staged"):
-        monkeypatch.setattr("connectors.mysql.writer.FEW", 0)
+        monkeypatch.setattr("connectors.mysql.sink.writer.FEW", 0)
     kind = kind.removesuffix(" staged")
     target = MySqlTarget(request.getfixturevalue(f"{kind}_database"), kind)
     target.execute("alter database default character set utf8mb4")

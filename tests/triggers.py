@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from connectors.sql.trigger import TriggerSource
+from connectors.sql.trigger.source import TriggerSource
 from liberator.event import Operation
 from tests.race import Feed
 

@@ -12,11 +12,11 @@ from typing import Any
 
 import psycopg
 
-from connectors.postgres import pgoutput
 from connectors.postgres.connection import SESSION
-from connectors.postgres.copying import compile_copy_decoder
-from connectors.postgres.rows import RelationDecoder
-from connectors.postgres.types import TypeCatalog
+from connectors.postgres.types.copying import compile_copy_decoder
+from connectors.postgres.types.native import TypeCatalog
+from connectors.postgres.wal import pgoutput
+from connectors.postgres.wal.rows import RelationDecoder
 from liberator.schema import Column, LogicalType, TableSchema
 
 #: What the output function prints: a cast to text is not always that (blanks cut off, a word for t).

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import psycopg
 
-from connectors.postgres.wal import PostgresWal
+from connectors.postgres.wal.source import PostgresWal
 from liberator.event import ABSENT
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
-from connectors.sql.outbox_keeper import Keeper
+from connectors.sql.outbox.keeper import Keeper
 
 
 class MysqlKeeper(Keeper):

@@ -15,19 +15,20 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import pymysql
 from pymysql.connections import Connection
 
-from connectors.mysql import catalog, literals
-from connectors.mysql.chunks import decoded
-from connectors.mysql.column_types import Flavour
+from connectors.mysql import catalog
+from connectors.mysql.binlog.chunks import decoded
 from connectors.mysql.connection import Server, code, connect, literal, query, quote, translate
 from connectors.mysql.native import DEFAULTS
 from connectors.mysql.result import ResultColumn, from_result
 from connectors.mysql.results import TextResult
+from connectors.mysql.sink import literals
+from connectors.mysql.sink.column_types import Flavour
 from connectors.mysql.text_rows import TextRows
 from connectors.sql import spelling
 from connectors.sql.clock import wall
 from connectors.sql.reader import Access, Reader, Selected, SourceTable, UnknownShape, digester
+from connectors.sql.sink.table import TargetColumn
 from connectors.sql.statements import load
-from connectors.sql.table import TargetColumn
 from liberator.errors import DecodeError, SourceError
 from liberator.event import Row
 from liberator.schema import Column, Kind, TableSchema
@@ -221,7 +222,7 @@ class MysqlReader(Reader):
         return literal(text)
 
     def literal(self, value: Any, column: Column) -> str:
-        """See :mod:`connectors.mysql.literals`."""
+        """See :mod:`connectors.mysql.sink.literals`."""
         if value is None:
             return "null"
         text = _speller(column, self.server.flavour, self.server.version)(value)

@@ -22,10 +22,10 @@ from connectors.mysql.connection import literal, quote
 from connectors.mysql.reader import MysqlReader
 from connectors.mysql.text_rows import TextRows
 from connectors.mysql.trigger_images import expression, payload
-from connectors.sql.change_table import Change, ChangeTable, Extent, Version
 from connectors.sql.reader import Reader, SourceTable
 from connectors.sql.statements import load
-from connectors.sql.trigger_options import TriggerOptions
+from connectors.sql.trigger.change_table import Change, ChangeTable, Extent, Version
+from connectors.sql.trigger.options import TriggerOptions
 from liberator.errors import ConfigError, SourceError
 from liberator.event import Row
 from liberator.preflight import Finding

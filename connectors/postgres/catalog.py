@@ -2,7 +2,7 @@
 
 The stream itself says too little (no nullability, no defaults, no key order), so a table's schema comes
 from here; where the catalog has moved on since the WAL was written, :func:`from_relation` makes do with
-what the stream says. Types are :mod:`connectors.postgres.types`' business.
+what the stream says. Types are :mod:`connectors.postgres.types.native`' business.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any
 from psycopg.rows import dict_row
 
 from connectors.postgres.connection import Connection, quote
-from connectors.postgres.pgoutput import Relation
-from connectors.postgres.types import TypeCatalog
+from connectors.postgres.types.native import TypeCatalog
+from connectors.postgres.wal.pgoutput import Relation
 from connectors.sql.statements import load
 from liberator.errors import ConfigError, SourceError
 from liberator.patterns import Patterns

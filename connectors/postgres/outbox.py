@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
 from connectors.postgres.connection import literal, quote, translate
-from connectors.sql.outbox_keeper import Keeper
+from connectors.sql.outbox.keeper import Keeper
 
 if TYPE_CHECKING:
     from connectors.postgres.reader import PostgresReader

@@ -1,7 +1,7 @@
 """Reading a Postgres database by asking: tables and views, selects through ``copy``, literals.
 
-Rows come as the lines of ``copy (select …) to stdout``, decoded by the decoders of :mod:`.copying`, which
-parse a column's text with the functions that the WAL source uses.
+Rows come as the lines of ``copy (select …) to stdout``, decoded by :mod:`connectors.postgres.types.copying`,
+which parses a column's text with the functions that the WAL source uses.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import psycopg
 from psycopg import pq
 
-from connectors.postgres import text as pg_text
 from connectors.postgres.catalog import Catalog, Table, all_tables
 from connectors.postgres.connection import Connection, connect, literal, quote, translate
-from connectors.postgres.copying import compile_copy_decoder, unescape
-from connectors.postgres.values import UnknownLabel
+from connectors.postgres.types import text as pg_text
+from connectors.postgres.types.copying import compile_copy_decoder, unescape
+from connectors.postgres.types.values import UnknownLabel
 from connectors.sql import spelling
 from connectors.sql.clock import wall
 from connectors.sql.reader import Access, Reader, Selected, SourceTable, UnknownShape, digester
+from connectors.sql.sink.table import TargetColumn
 from connectors.sql.statements import load
-from connectors.sql.table import TargetColumn
 from liberator.errors import DecodeError, SourceError
 from liberator.event import Row
 from liberator.schema import Column, Kind, TableSchema

@@ -17,13 +17,13 @@ from typing import Any
 
 from connectors.postgres.catalog import Table, all_tables
 from connectors.postgres.connection import literal, quote
-from connectors.postgres.copying import compile_copy_decoder
 from connectors.postgres.reader import PostgresReader
-from connectors.postgres.values import UnknownLabel
-from connectors.sql.change_table import Change, ChangeTable, Extent, Version
+from connectors.postgres.types.copying import compile_copy_decoder
+from connectors.postgres.types.values import UnknownLabel
 from connectors.sql.reader import Reader, SourceTable, UnknownShape
 from connectors.sql.statements import load
-from connectors.sql.trigger_options import TriggerOptions
+from connectors.sql.trigger.change_table import Change, ChangeTable, Extent, Version
+from connectors.sql.trigger.options import TriggerOptions
 from liberator.errors import DecodeError
 from liberator.event import Row
 from liberator.preflight import Finding

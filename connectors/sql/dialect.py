@@ -5,8 +5,8 @@ in this package; the dialect says how identifiers are quoted, how a logical type
 values become parameters, what a table looks like at the target, and how to insert-or-update. DDL may
 commit implicitly (``transactional_ddl = False``); the sink then never runs it inside a batch.
 
-What lives elsewhere: which tables and columns are wanted (:mod:`connectors.sql.planner`), which rows
-(:mod:`connectors.sql.fold`).
+What lives elsewhere: which tables and columns are wanted (:mod:`connectors.sql.sink.planner`), which rows
+(:mod:`connectors.sql.sink.fold`).
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from liberator.preflight import Finding
 from liberator.schema import Column, LogicalType
 
 if TYPE_CHECKING:
-    from connectors.sql.table import Table, TargetColumn
-    from connectors.sql.writer import Writer
+    from connectors.sql.sink.table import Table, TargetColumn
+    from connectors.sql.sink.writer import Writer
 
 #: Turns full rows into the parameters of a statement.
 Encode = Callable[[Sequence[Row]], Sequence[Sequence[Any]]]
@@ -196,7 +196,7 @@ class Dialect(ABC):
 
     def writer(self, table: Table, lossy: bool) -> Writer:
         """What writes rows of one table; a dialect with something faster returns its own."""
-        from connectors.sql.writer import Writer
+        from connectors.sql.sink.writer import Writer
 
         return Writer(self, table, lossy)
 

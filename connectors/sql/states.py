@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from connectors.sql.keyfile import Key, key_row
-from connectors.sql.target import Target
+from connectors.sql.query.keyfile import Key, key_row
+from connectors.sql.query.target import Target
 from liberator.event import ABSENT, ChangeEvent, Events, Operation, Phase, Position, Row, Run, Transaction
 
 #: What ``Transaction.origin`` holds: that the event tells of a state, not of a single change.

@@ -24,8 +24,8 @@ from connectors.sql.dialect import (
     TableName,
     TargetType,
 )
+from connectors.sql.sink.table import Table, TargetColumn
 from connectors.sql.statements import load
-from connectors.sql.table import Table, TargetColumn
 from connectors.sqlite import types
 from liberator.errors import ConfigError, SinkError
 from liberator.preflight import Finding

@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from connectors.sql.outbox_keeper import Keeper
+from connectors.sql.outbox.keeper import Keeper
 
 #: Seconds between two looks at the file.
 _STEP = 0.004

@@ -6,8 +6,8 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from connectors.sql.options import SqlSinkOptions
-from connectors.sql.sink import SqlSink
+from connectors.sql.sink.options import SqlSinkOptions
+from connectors.sql.sink.sink import SqlSink
 from connectors.sqlite.dialect import SqliteDialect
 from liberator.options import FileUrl
 

@@ -16,10 +16,10 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from connectors.sql.change_table import Change, ChangeTable, Extent, Version
 from connectors.sql.reader import Reader, SourceTable
 from connectors.sql.statements import load
-from connectors.sql.trigger_options import TriggerOptions
+from connectors.sql.trigger.change_table import Change, ChangeTable, Extent, Version
+from connectors.sql.trigger.options import TriggerOptions
 from connectors.sqlite import values
 from connectors.sqlite.reader import SqliteReader
 from liberator.errors import ConfigError, SourceError

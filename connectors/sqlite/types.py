@@ -32,7 +32,7 @@ from typing import Any
 
 from connectors.sql import spelling
 from connectors.sql.dialect import Encode, Fit
-from connectors.sql.table import TargetColumn
+from connectors.sql.sink.table import TargetColumn
 from liberator.schema import Column, Kind, LogicalType
 
 #: Logical types by what they are declared as. No name may contain INT, or SQLite takes it for one.

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import pytest
 
-from connectors.mysql.binlog import MysqlBinlog
+from connectors.mysql.binlog.source import MysqlBinlog
 from liberator.testing.source_contract import SnapshotContract, SourceContract
 from tests.fix_mysql import connected
 

@@ -16,7 +16,7 @@ from typing import ClassVar
 import psycopg
 import pytest
 
-from connectors.sql.outbox import OutboxSource
+from connectors.sql.outbox.source import OutboxSource
 from liberator.event import ChangeEvent, Operation
 from liberator.message import Message
 from liberator.outbox import Outbox

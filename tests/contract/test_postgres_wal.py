@@ -7,7 +7,7 @@ from typing import ClassVar
 import psycopg
 import pytest
 
-from connectors.postgres.wal import PostgresWal
+from connectors.postgres.wal.source import PostgresWal
 from liberator.testing.source_contract import SourceContract
 
 TABLE = "create table contract (id bigint primary key, note text)"

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from connectors.mysql.connection import connect
-from connectors.sql.query import QuerySource
+from connectors.sql.query.source import QuerySource
 from liberator.testing.source_contract import SourceContract, changed, gone, insert
 
 STATEMENTS = {

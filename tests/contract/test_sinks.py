@@ -8,8 +8,8 @@ import psycopg
 import pymysql
 import pytest
 
-from connectors.mysql import writer as mysql_writer
-from connectors.postgres import writer
+from connectors.mysql.sink import writer as mysql_writer
+from connectors.postgres.sink import writer
 from connectors.stdout import Stdout
 from liberator.testing.sink_contract import MirrorContract, SinkContract
 from tests.targets import MySqlTarget, PostgresTarget, SqliteTarget

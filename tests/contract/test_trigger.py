@@ -10,7 +10,7 @@ from typing import ClassVar
 import psycopg
 import pytest
 
-from connectors.sql.trigger import TriggerSource
+from connectors.sql.trigger.source import TriggerSource
 from liberator.testing.source_contract import SourceContract
 from tests.fix_mysql import connected
 

@@ -6,7 +6,7 @@ from dataclasses import astuple
 
 import pytest
 
-from connectors.sql.naming import shorten
+from connectors.sql.sink.naming import shorten
 from liberator.errors import SinkError
 from liberator.schema import Kind
 from liberator.testing.events import create, delete, table, transaction, update

@@ -7,8 +7,8 @@ import json
 
 import pytest
 
-from connectors.mysql.column_types import Flavour
 from connectors.mysql.native import NativeType, TypeOptions
+from connectors.mysql.sink.column_types import Flavour
 from connectors.sql import spelling
 from liberator.errors import SinkError
 from liberator.event import Operation
@@ -368,7 +368,7 @@ NOPAD = " character set utf8mb4 collate utf8mb4_nopad_bin"
     ],
 )  # fmt: skip
 def test_a_type_that_a_server_lacks_becomes_what_holds_it(native, flavour, spelled):
-    from connectors.mysql.column_types import type_of
+    from connectors.mysql.sink.column_types import type_of
 
     column = Column("v", NativeType.parse(native).logical(), native=native)
     assert type_of(column, "mariadb", flavour) == spelled

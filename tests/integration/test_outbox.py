@@ -9,8 +9,8 @@ from contextlib import closing, contextmanager
 import psycopg
 import pytest
 
-from connectors.sql.outbox import OutboxSource
-from connectors.sql.outbox_rows import Known, pack, unpack
+from connectors.sql.outbox.rows import Known, pack, unpack
+from connectors.sql.outbox.source import OutboxSource
 from liberator.codec import Producer
 from liberator.codec.avro import AvroCodec
 from liberator.codec.decoder import RecordDecoder

@@ -19,7 +19,7 @@ from contextlib import closing
 import psycopg
 import pytest
 
-from connectors.sql.outbox import OutboxSource
+from connectors.sql.outbox.source import OutboxSource
 from liberator.message import Message
 from liberator.outbox import Outbox
 from tests.fix_mysql import connected

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from connectors.postgres import pgoutput
-from connectors.postgres.rows import RelationDecoder
-from connectors.postgres.tuples import KEY, OLD
+from connectors.postgres.wal import pgoutput
+from connectors.postgres.wal.rows import RelationDecoder
+from connectors.postgres.wal.tuples import KEY, OLD
 from liberator.event import ABSENT
 from tests.fix_postgres import fresh_database
 from tests.typelab import Lab

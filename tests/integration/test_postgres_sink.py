@@ -84,7 +84,7 @@ def test_a_deadlock_rolls_everything_back_and_can_be_retried(target, sink):
 
 
 def test_two_sinks_that_write_the_same_rows_in_other_orders_do_not_deadlock(target, monkeypatch):
-    monkeypatch.setattr("connectors.postgres.writer.FEW", 0)
+    monkeypatch.setattr("connectors.postgres.sink.writer.FEW", 0)
     keys = list(range(200))
     events = [
         transaction(1, *(create(ORDERS, id=k, note=str(k), n=1) for k in order))

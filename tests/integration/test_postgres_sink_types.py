@@ -6,8 +6,8 @@ from __future__ import annotations
 import pytest
 
 from connectors.postgres.connection import connect
-from connectors.postgres.types import TypeCatalog
-from connectors.postgres.values import parser
+from connectors.postgres.types.native import TypeCatalog
+from connectors.postgres.types.values import parser
 from liberator.errors import SinkError
 from liberator.schema import Column, Kind, LogicalType, TableSchema
 from liberator.testing.events import create, table, transaction, update
@@ -187,7 +187,7 @@ def events(schema, rows):
 @pytest.mark.parametrize("staged", [False, True], ids=["few", "staged"])
 def test_every_type_is_recreated_and_its_values_are_the_same_text(source, database2, staged, monkeypatch):
     if staged:
-        monkeypatch.setattr("connectors.postgres.writer.FEW", 0)
+        monkeypatch.setattr("connectors.postgres.sink.writer.FEW", 0)
     target = PostgresTarget(database2)
     target.execute("create extension hstore; create extension citext; create schema ext")
     target.execute("create extension ltree schema ext")
@@ -323,7 +323,7 @@ def test_types_of_another_database_get_the_best_equivalent(kind, tmp_path, reque
 
 
 def test_a_value_that_the_server_refuses_is_reported_by_column_and_never_quoted(database, monkeypatch):
-    monkeypatch.setattr("connectors.postgres.writer.FEW", 0)
+    monkeypatch.setattr("connectors.postgres.sink.writer.FEW", 0)
     target = PostgresTarget(database)
     notes = table("t", {"id": Kind.INT64, "note": Kind.JSON}, key=["id"], dialect="other")
     with pytest.raises(SinkError) as caught:

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
-from connectors.postgres import pgoutput
-from connectors.postgres.builtin import BUILTIN
-from connectors.postgres.rows import RelationDecoder
-from connectors.postgres.types import with_label
-from connectors.postgres.values import UnknownLabel
+from connectors.postgres.types.builtin import BUILTIN
+from connectors.postgres.types.native import with_label
+from connectors.postgres.types.values import UnknownLabel
+from connectors.postgres.wal import pgoutput
+from connectors.postgres.wal.rows import RelationDecoder
 from liberator.schema import Kind, LogicalType
 from tests.fix_postgres import fresh_database
 from tests.typelab import EXTENSIONS, Lab, Read

@@ -7,7 +7,7 @@ import time
 import psycopg
 import pytest
 
-from connectors.postgres.replication import ReplicationStream
+from connectors.postgres.wal.replication import ReplicationStream
 from liberator.errors import ConfigError, PositionLost, SourceError
 from liberator.event import ABSENT, Operation, Phase
 from liberator.source import State
@@ -304,7 +304,7 @@ def test_hostile_names_pass_through(database):
 
 
 def test_new_tables_that_match_join_in_without_a_restart(orders, monkeypatch):
-    monkeypatch.setattr("connectors.postgres.wal._TABLES", 0.05)
+    monkeypatch.setattr("connectors.postgres.wal.source._TABLES", 0.05)
     with reading(orders) as wal:
         wal.read()
         run(orders, "create table later (id int primary key)", "insert into later values (1)")

@@ -7,7 +7,7 @@ import sqlite3
 import psycopg
 import pytest
 
-from connectors.sql.query import QuerySource
+from connectors.sql.query.source import QuerySource
 from liberator import cli
 from liberator.errors import ConfigError, PositionLost, SourceError
 from liberator.event import Operation

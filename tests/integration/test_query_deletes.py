@@ -9,8 +9,8 @@ import time
 import psycopg
 import pytest
 
-from connectors.sql import reconcile
-from connectors.sql.query import QuerySource
+from connectors.sql.query import reconcile
+from connectors.sql.query.source import QuerySource
 from liberator.event import Operation
 from liberator.source import Source
 

@@ -7,7 +7,7 @@ import sqlite3
 import psycopg
 
 from connectors.mysql.connection import connect
-from connectors.sql.query import QuerySource
+from connectors.sql.query.source import QuerySource
 from tests.fix_mysql import connected
 from tests.race import Feed, Race
 

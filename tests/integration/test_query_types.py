@@ -9,10 +9,10 @@ from typing import Any
 import psycopg
 import pytest
 
-from connectors.postgres.wal import PostgresWal
-from connectors.sql.query import QuerySource
+from connectors.postgres.wal.source import PostgresWal
+from connectors.sql.query.source import QuerySource
+from connectors.sql.query.target import EXACT
 from connectors.sql.reader import SourceTable, connected
-from connectors.sql.target import EXACT
 from tests import mysqllab
 from tests.corpora import all_tables, corpus, psql
 from tests.fix_mysql import fresh_database

@@ -29,7 +29,7 @@ def target(request, tmp_path, monkeypatch):
     if request.param.startswith("m"):
         return mysql_target(request, request.param, monkeypatch)
     if request.param == "postgres staged":
-        monkeypatch.setattr("connectors.postgres.writer.FEW", 0)
+        monkeypatch.setattr("connectors.postgres.sink.writer.FEW", 0)
     return PostgresTarget(request.getfixturevalue("database"))
 
 
@@ -397,7 +397,7 @@ def test_a_deferrable_key_cannot_be_inserted_or_updated_and_still_works(postgres
         "create table orders (id bigint primary key deferrable initially deferred, note text, n integer)"
     )
     for few in (20, 0):
-        monkeypatch.setattr("connectors.postgres.writer.FEW", few)
+        monkeypatch.setattr("connectors.postgres.sink.writer.FEW", few)
         target.apply(
             transaction(1, create(ORDERS, id=1, note="a"), create(ORDERS, id=2, note="b")),
             transaction(2, update(ORDERS, id=1, note="c", n=3), delete(ORDERS, id=2)),
@@ -411,7 +411,7 @@ def test_an_identity_that_is_always_generated_takes_the_keys_of_the_source(postg
         "create table orders (id bigint generated always as identity primary key, note text, n integer)"
     )
     for few, key in ((20, 7), (0, 8)):
-        monkeypatch.setattr("connectors.postgres.writer.FEW", few)
+        monkeypatch.setattr("connectors.postgres.sink.writer.FEW", few)
         target.apply(
             transaction(1, create(ORDERS, id=key)), transaction(2, update(ORDERS, id=key, note="x", n=1))
         )

@@ -64,7 +64,7 @@ def test_changes_of_a_row_come_in_the_order_in_which_they_happened(db):
 def test_a_transaction_larger_than_everything_comes_in_pieces_and_goes_on_where_it_was_stopped(
     db, monkeypatch
 ):
-    monkeypatch.setattr("connectors.sql.drain.SLICE", 50)
+    monkeypatch.setattr("connectors.sql.trigger.drain.SLICE", 50)
     db.execute("create table t (id int primary key)")
     make(db.url, "public.t").setup()
     with connected(db) as a:
@@ -80,7 +80,7 @@ def test_a_transaction_larger_than_everything_comes_in_pieces_and_goes_on_where_
 
 
 def test_every_stop_inside_crossing_transactions_is_gone_on_from(db, monkeypatch):
-    monkeypatch.setattr("connectors.sql.drain.SLICE", 10)
+    monkeypatch.setattr("connectors.sql.trigger.drain.SLICE", 10)
     db.execute("create table t (id int primary key)")
     make(db.url, "public.t").setup()
     with connected(db) as a, connected(db) as b:

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from connectors.postgres import pgoutput
-from connectors.postgres.copying import compile_copy_decoder
-from connectors.postgres.rows import RelationDecoder
-from connectors.postgres.tuples import TupleReader
+from connectors.postgres.types.copying import compile_copy_decoder
+from connectors.postgres.wal import pgoutput
+from connectors.postgres.wal.rows import RelationDecoder
+from connectors.postgres.wal.tuples import TupleReader
 from liberator.errors import DecodeError
 from liberator.event import ABSENT
 from liberator.schema import Kind, LogicalType

@@ -7,7 +7,7 @@ import contextlib
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connectors.postgres.changes import NotData
+from connectors.postgres.wal.changes import NotData
 from liberator.errors import DecodeError
 from liberator.event import Events
 from tests.frames import SCHEMA, decoder, delete, insert, keepalive, relation, transaction, truncate, update

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from connectors.postgres import writer
+from connectors.postgres.sink import writer
 from liberator.event import ABSENT, Operation
 from liberator.schema import Kind
 from liberator.testing.events import create, delete, read, rekey, table, transaction, truncate, update

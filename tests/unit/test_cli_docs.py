@@ -13,7 +13,7 @@ import jsonschema
 import pytest
 import yaml
 
-from connectors.sql.options import SqlSinkOptions
+from connectors.sql.sink.options import SqlSinkOptions
 from liberator import cli
 from liberator.cli.config_schema import compose
 from liberator.cli.connectors import options, spell_default

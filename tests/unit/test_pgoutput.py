@@ -6,7 +6,7 @@ import struct
 
 import pytest
 
-from connectors.postgres import pgoutput
+from connectors.postgres.wal import pgoutput
 from liberator.errors import DecodeError
 from tests import wire
 

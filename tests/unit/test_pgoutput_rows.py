@@ -6,10 +6,10 @@ import itertools
 
 import pytest
 
-from connectors.postgres.copying import compile_copy_decoder
-from connectors.postgres.rows import RelationDecoder
-from connectors.postgres.tuples import KEY, OLD, TupleReader
-from connectors.postgres.values import UnknownLabel
+from connectors.postgres.types.copying import compile_copy_decoder
+from connectors.postgres.types.values import UnknownLabel
+from connectors.postgres.wal.rows import RelationDecoder
+from connectors.postgres.wal.tuples import KEY, OLD, TupleReader
 from liberator.errors import DecodeError
 from liberator.event import ABSENT
 from liberator.schema import Kind, LogicalType

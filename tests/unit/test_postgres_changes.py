@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from connectors.postgres.changes import NotData
+from connectors.postgres.wal.changes import NotData
 from liberator.errors import DecodeError
 from liberator.event import ABSENT, Events, Operation, Phase, Position
 from tests.frames import (

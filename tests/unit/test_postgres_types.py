@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from connectors.postgres.builtin import BUILTIN
-from connectors.postgres.temporal import (
+from connectors.postgres.types.builtin import BUILTIN
+from connectors.postgres.types.native import PgType, TypeCatalog, UnknownType
+from connectors.postgres.types.temporal import (
     BYTE_MINUTES,
     DAYS,
     MINUTES,
@@ -20,8 +21,7 @@ from connectors.postgres.temporal import (
     parse_timestamp,
     parse_timestamptz,
 )
-from connectors.postgres.types import PgType, TypeCatalog, UnknownType
-from connectors.postgres.values import UnknownLabel, parser
+from connectors.postgres.types.values import UnknownLabel, parser
 from liberator.schema import ESCAPABLE, Kind, LogicalType
 
 DECIMAL = LogicalType(Kind.DECIMAL, 10, 2)
@@ -227,7 +227,7 @@ def test_infinite_intervals_stay_text_and_others_are_refused() -> None:
 def test_remembered_days_and_minutes_are_emptied_before_they_are_many(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("connectors.postgres.temporal._LIMIT", 100)
+    monkeypatch.setattr("connectors.postgres.types.temporal._LIMIT", 100)
     for cache in (DAYS, MINUTES, BYTE_MINUTES):
         cache.clear()
     for day in range(250):

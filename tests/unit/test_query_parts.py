@@ -10,9 +10,9 @@ from pydantic import ValidationError
 
 from connectors.sql.clock import wall
 from connectors.sql.horizon import Holder, Probe, Waiting
-from connectors.sql.keyfile import LOWEST, KeyFile, key_row, key_text
-from connectors.sql.query_options import QueryOptions
-from connectors.sql.schedule import Schedule
+from connectors.sql.query.keyfile import LOWEST, KeyFile, key_row, key_text
+from connectors.sql.query.options import QueryOptions
+from connectors.sql.query.schedule import Schedule
 from connectors.sqlite import values
 from liberator.errors import DecodeError, PositionLost
 from liberator.schema import Column, Kind, LogicalType

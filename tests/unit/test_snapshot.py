@@ -7,7 +7,7 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connectors.postgres.chunks import Visibility
+from connectors.postgres.wal.chunks import Visibility
 from liberator.event import ABSENT, ChangeEvent, Operation, Position, Transaction
 from liberator.snapshot import Chunk, Progress, Window
 from tests.frames import SCHEMA

@@ -8,8 +8,8 @@ from operator import itemgetter
 
 import pytest
 
-from connectors.sql.fold import Gone, Lost, Patch, fold, fold_bag
-from connectors.sql.history import fold_versions
+from connectors.sql.sink.fold import Gone, Lost, Patch, fold, fold_bag
+from connectors.sql.sink.history import fold_versions
 from liberator.event import ABSENT, Phase
 from liberator.schema import Kind
 from liberator.testing.events import create, delete, read, rekey, table, transaction, truncate, update

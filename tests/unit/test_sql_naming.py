@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from connectors.postgres.dialect import PostgresDialect
+from connectors.postgres.sink.dialect import PostgresDialect
 from connectors.sql.dialect import TableName
-from connectors.sql.naming import column_names, shorten, table_name
+from connectors.sql.sink.naming import column_names, shorten, table_name
 from connectors.sqlite.dialect import SqliteDialect
 from connectors.sqlite.sink import SqliteSink
 from liberator.schema import Kind

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connectors.postgres import temporal
+from connectors.postgres.types import temporal
 from connectors.sql import spelling
 
 EPOCH = datetime.datetime(1970, 1, 1)

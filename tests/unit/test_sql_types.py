@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from connectors.postgres.column_types import Spelled, equivalent, holds
+from connectors.postgres.sink.column_types import Spelled, equivalent, holds
 from connectors.sqlite import types as sqlite
 from liberator.schema import Column, Kind, LogicalType
 

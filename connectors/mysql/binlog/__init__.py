@@ -1,0 +1,1 @@
+"""The source ``mysql-binlog``: the binary log, and what was there before."""

@@ -1,0 +1,1 @@
+"""The source ``outbox``: events that an application wrote in its own transactions."""

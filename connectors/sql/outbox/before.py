@@ -1,0 +1,118 @@
+"""The rows that lie in an outbox when its log is read for the first time.
+
+They are read in the order of their numbers, after the log source has noted where it begins: what committed
+before that is seen here. What commits later comes from the log; a row of it that is seen here as well is left
+out there, for the state says which rows were read. Only numbers up to the greatest one of the beginning are
+read: a later event of an aggregate, whose earlier one is not committed when its number is passed, has a
+number above that, so events of an aggregate stay in their order. After a crash all is looked at once more,
+and what was read is left out.
+
+A commit is in the log a moment before others see it. So nothing is read before those who were writing when
+the log's beginning was noted have ended, as far as the database tells who is writing.
+"""
+
+from __future__ import annotations
+
+import time
+
+from connectors.sql.horizon import Horizon, Subject
+from connectors.sql.outbox.layout import Layout
+from connectors.sql.outbox.options import OutboxOptions
+from connectors.sql.outbox.rows import INTEGERS, Known, find_table
+from connectors.sql.reader import open_reader
+from liberator.errors import SourceError
+from liberator.event import ChangeEvent, Operation, Phase, Position, Transaction
+from liberator.source import Batch, State
+
+#: Where a state says which rows were read, and up to where the log may tell of them again.
+READ, UNTIL = "read", "until"
+_PAUSE = 0.02
+_BUDGET = 16_000_000
+
+
+class Before:
+    """Reads what is there, page by page; ``known`` is what was read, and grows."""
+
+    def __init__(self, name: str, options: OutboxOptions, position: Position, known: Known):
+        self._options = options
+        self._position = position
+        self._known = known
+        self._reader = reader = open_reader(options.url, f"liberator {name}")
+        reader.connect()
+        table = find_table(reader, options.table, name)
+        schema = reader.describe(table)
+        if schema is None:
+            raise SourceError(f"source {name}: table {table.full_name} is gone", retryable=True)
+        self._layout = layout = Layout(name, options, schema)
+        self._published = layout.columns.get("published_at")
+        number, created = layout.column("id"), layout.column("created_at")
+        self._number = number if number is not None and number.type.kind in INTEGERS else None
+        names = ", ".join(reader.quote(c.name) for c in schema.columns)
+        self._select = f"select {names} from {reader.relation(table)}"
+        self._relation = reader.relation(table)
+        by = self._number or created or layout.schema.columns[layout.columns["event_id"]]
+        self._order = reader.quote(by.name)
+        self._after = ""
+        self._bound: list[str] | None = []
+        self._begun = False
+        self._since = reader.now()
+        self._horizon = self._writers((table.schema, table.name))
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._reader.close()
+
+    def _writers(self, table: tuple[str, str]) -> Horizon | None:
+        """What tells when those who write now have ended; None where that cannot be known."""
+        if self._number is None:
+            return None
+        try:
+            return self._reader.horizons().incrementing(Subject(self._relation, self._number, [table]))
+        except SourceError as exc:
+            if exc.retryable:
+                raise
+            return None
+
+    def _begin(self) -> bool:
+        """Whether reading can begin: up to where, is known then."""
+        if self._horizon is not None and self._horizon.look().covered < self._since:
+            time.sleep(_PAUSE)
+            return False
+        self._begun = True
+        if self._number is not None:
+            (found,) = self._reader.fetch(f"select max({self._order}) from {self._relation}")
+            self._bound = None if found[0] is None else [f"{self._order} <= {int(found[0])}"]
+        return True
+
+    def read(self) -> Batch | None:
+        """The next rows; None when all were read."""
+        if not self._begun and not self._begin():
+            return Batch([], State(self._position, {}, {READ: self._known.pack()}))
+        if self._bound is None:
+            return None
+        conditions = self._bound + ([self._after] if self._after else [])
+        where = f" where {' and '.join(conditions)}" if conditions else ""
+        limit = f" limit {self._options.batch}" if self._number is not None else ""
+        sql = f"{self._select}{where} order by {self._order}{limit}"
+        budget = _BUDGET if self._number is not None else 1 << 40
+        rows = self._reader.select(sql, self._layout.schema, budget).rows
+        events: list[ChangeEvent] = []
+        for row in rows:
+            identity = self._layout.identity(row)
+            if identity not in self._known:
+                self._known.add(identity)
+                if self._published is None or row[self._published] is None:
+                    events.append(self._event(row))
+        if not rows or self._number is None:
+            self._bound = None
+        else:
+            self._after = f"{self._order} > {self._layout.identity(rows[-1])}"
+        state = State(self._position, {}, {READ: self._known.pack()})
+        return Batch(events, state)
+
+    def _event(self, row: tuple[object, ...]) -> ChangeEvent:
+        transaction = Transaction("", self._position, 0)
+        event = self._layout.event(row, Operation.READ, transaction, (0, 0), Phase.SNAPSHOT)
+        assert event.after is not None
+        transaction.id, transaction.timestamp = event.after[0], event.after[7] or 0
+        return event

@@ -1,0 +1,293 @@
+"""Reading an outbox table by asking it, again and again.
+
+A *sweep* reads, page by page, all rows that are there and not yet published, in the order of their numbers.
+What commits late, with a low number, is found by the next sweep: looking at all rows that are left needs no
+horizon and loses nothing. Only ``drain: cursor``, which leaves the rows alone, goes by numbers, and reads no
+further than what is settled (:mod:`connectors.sql.horizon`).
+
+**Exactly once.** The state names the rows that are in our log and not yet marked (or deleted) here. It is
+stored with them in one step, so after a crash they are marked when the table is opened again, and not read
+again. Marked are exactly the rows that were read, never "all up to here".
+
+**Order.** Events of one aggregate are read in the order of their numbers. That is the order in which they
+were published if the application holds the aggregate's row, or a version of it, while it publishes.
+
+Positions: ``major`` is a moment by the database's clock, in nanoseconds: everything that was committed then
+is read. The events of a page lie between two such moments, as one transaction: which of them were committed
+together, the table does not tell.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+from connectors.sql.horizon import Bound, Horizon, Subject
+from connectors.sql.outbox.keeper import keeper
+from connectors.sql.outbox.layout import Layout
+from connectors.sql.outbox.options import SLOTS, OutboxOptions
+from connectors.sql.outbox.rows import INTEGERS, Cleaner, Numbers, find_table, pack, unpack
+from connectors.sql.reader import Reader, UnknownShape, open_reader
+from liberator.errors import ConfigError, PositionLost, SourceError
+from liberator.event import ChangeEvent, Operation, Position, Transaction
+from liberator.schema import TableSchema
+from liberator.source import Batch, State
+
+#: Seconds that one read waits for something to come.
+WAIT = 0.05
+#: Positions in a microsecond: more than there can be pages.
+NANOSECONDS = 1000
+_NOTHING: dict[str, Any] = {}
+_BUDGET = 16_000_000
+
+
+class Polled:
+    """The outbox table of one source, opened. ``close`` gives the lease back."""
+
+    def __init__(self, name: str, options: OutboxOptions, state: State | None):
+        self._name = name
+        self._options = options
+        self._reader: Reader = open_reader(options.url, f"liberator {name}")
+        try:
+            self._open(state)
+        except BaseException:
+            self._reader.close()
+            raise
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._reader.close()
+
+    # -- opening -----------------------------------------------------------------------------------
+
+    def _open(self, state: State | None) -> None:
+        reader, options = self._reader, self._options
+        reader.connect()
+        self._table = find_table(reader, options.table, self._name)
+        self._keeper = keeper(reader, self._table)
+        self._relation = reader.relation(self._table)
+        self._describe()
+        identity = {"server": reader.identity(), "table": self._table.full_name, "part": options.part}
+        if state is not None and state.identity and dict(state.identity) != identity:
+            raise PositionLost(
+                f"source {self._name}: the outbox is another one than the one whose rows are in the log",
+                hint=f"`liberator snapshot --config FILE --recover {self._name}` begins with the rows there",
+            )
+        self._identity = state.identity if state is not None and state.identity else identity
+        self._position = state.position if state is not None else Position(1, 0)
+        notes = state.snapshot if state is not None else {}
+        #: Rows that are in the log, or on the way there, by the major behind them.
+        self._unmarked: deque[tuple[int, list[str]]] = deque()
+        self._read: set[str] = set()
+        self._cursor: str | None = notes.get("cursor")
+        self._confirmed = self._cursor
+        self._horizon = self._settled() if options.drain == "cursor" else None
+        if not self._keeper.lease(options.slots):
+            raise SourceError(
+                f"source {self._name}: another process polls part {options.part} of {self._table.full_name}",
+                hint="one of them is too many; parts such as 1/2 and 2/2 share the work",
+                retryable=True,
+            )
+        self._mark(unpack(notes.get("unmarked", "")), expected=False)
+        self._snapshot = notes
+        self._note()
+        self._keeper.listen()
+        self._sweep: _Sweep | None = None
+        self._due = 0.0
+
+    def _describe(self) -> None:
+        reader, options = self._reader, self._options
+        schema = reader.describe(self._table)
+        if schema is None:
+            raise SourceError(f"source {self._name}: table {self._table.full_name} is gone", retryable=True)
+        whole = Layout(self._name, options, schema)
+        columns = whole.wanted()
+        key = [schema.columns[i] for i in schema.key]
+        number = whole.column("id")
+        if number is None or number.type.kind not in INTEGERS:
+            number = None
+        self.numbers = Numbers(reader, number, key or [schema.columns[whole.columns["event_id"]]])
+        columns += [c for c in self.numbers.columns if c not in columns]
+        part = TableSchema(schema.dialect, schema.database, schema.schema, schema.table, tuple(columns))
+        named = {what: name for what, name in options.columns.items() if what != "published_at"}
+        self._layout = Layout(self._name, options.model_copy(update={"columns": named}), part)
+        self._schema = part
+        self.numbers.locate(part)
+        created, published = whole.column("created_at"), whole.column("published_at")
+        published = published if options.drain == "mark" else None
+        if options.drain == "mark" and published is None:
+            raise ConfigError(
+                f"sources.{self._name}.drain: {self._table.full_name} has no column published_at to mark",
+                hint="add one: a timestamp that may be null; or set drain: delete",
+            )
+        if options.drain == "cursor" and number is None:
+            raise ConfigError(
+                f"sources.{self._name}.drain: {self._table.full_name} has no growing number, id, to go by",
+                hint="drain: mark and drain: delete need none",
+            )
+        if options.drain == "delete" and number is not None and self._keeper.reuses_numbers():
+            raise ConfigError(
+                f"sources.{self._name}.drain: {self._table.full_name} gives numbers of deleted rows again",
+                hint="declare its id `integer primary key autoincrement`, or set drain: mark",
+            )
+        self._published = published
+        age = {"mark": published, "cursor": created, "delete": None}[options.drain]
+        self._cleaner = Cleaner(self._relation, age, options.keep)
+        names = ", ".join(reader.quote(c.name) for c in columns)
+        conditions = [f"{reader.quote(published.name)} is null"] if published else []
+        if len(options.slots) < SLOTS:
+            aggregate = reader.quote(schema.columns[whole.columns["aggregate_id"]].name)
+            number_of, of = options.part.split("/")
+            conditions.append(f"{self._keeper.slot(aggregate)} % {of} = {int(number_of) - 1}")
+        by = [number] if number else [*([created] if created else []), *key]
+        self._order = ", ".join(reader.quote(c.name) for c in by) or names
+        self._select, self._conditions = f"select {names} from {self._relation}", conditions
+
+    def _settled(self) -> Horizon:
+        assert self.numbers.number is not None
+        names = [] if self._table.view else [(self._table.schema, self._table.name)]
+        subject = Subject(self._relation, self.numbers.number, names)
+        return self._reader.horizons().incrementing(subject)
+
+    # -- reading -----------------------------------------------------------------------------------
+
+    def read(self) -> Batch:
+        """The next page of a sweep that is under way or due; else wait a little for one."""
+        if self._sweep is None and not self._begin():
+            return self._batch([])
+        assert self._sweep is not None
+        try:
+            return self._page(self._sweep)
+        except UnknownShape:
+            self._describe()
+            return self._batch([])
+
+    def _begin(self) -> bool:
+        """Begin a sweep, if one is due or something was committed."""
+        left = self._due - time.monotonic()
+        if left > 0 and not self._keeper.wait(min(left, WAIT)):
+            self._purge()
+            return False
+        self._due = time.monotonic() + self._options.poll_interval
+        if self._horizon is None:
+            self._sweep = _Sweep(Bound("true", self._reader.now()))
+        else:
+            self._sweep = _Sweep(self._horizon.look(), self._cursor)
+        return True
+
+    def _page(self, sweep: _Sweep) -> Batch:
+        if sweep.bound.condition is None:
+            return self._swept(sweep, [])
+        limit = self._options.batch
+        conditions = [*self._conditions, sweep.bound.condition]
+        number = self.numbers.number
+        if number is None:
+            limit += len(self._read)  # they come again
+        elif sweep.after is not None:
+            conditions.append(f"{self._reader.quote(number.name)} > {sweep.after}")
+        sql = f"{self._select} where {' and '.join(conditions)} order by {self._order} limit {limit}"
+        found = self._reader.select(sql, self._schema, _BUDGET)
+        identities = self.numbers.of(found.rows)
+        events: list[ChangeEvent] = []
+        fresh: list[str] = []
+        transaction = Transaction(str(self._position.major), self._position, sweep.bound.covered)
+        for row, identity in zip(found.rows, identities, strict=True):
+            if identity not in self._read:
+                fresh.append(identity)
+                place = (len(fresh), len(fresh))
+                events.append(self._layout.event(row, Operation.CREATE, transaction, place))
+        if identities and number is not None:
+            sweep.after = identities[-1]
+        if fresh:
+            self._take(fresh)
+        if found.whole and len(found.rows) < limit:
+            return self._swept(sweep, events)
+        return self._batch(events)
+
+    def _take(self, fresh: list[str]) -> None:
+        """These rows are on their way into the log."""
+        epoch, major, _ = self._position
+        self._position = Position(epoch, major + 1)
+        if self._horizon is not None:
+            self._cursor = fresh[-1]
+        self._unmarked.append((self._position.major, fresh))
+        if self._horizon is None:
+            self._read.update(fresh)
+        self._note()
+
+    def _swept(self, sweep: _Sweep, events: list[ChangeEvent]) -> Batch:
+        """The sweep is over: all that was committed when it began is read."""
+        epoch, major, _ = self._position
+        self._position = Position(epoch, max(major, sweep.bound.covered * NANOSECONDS))
+        self._sweep = None
+        return self._batch(events, sweep.bound.covered)
+
+    def _batch(self, events: list[ChangeEvent], timestamp: int = 0) -> Batch:
+        state = State(self._position, self._identity, self._snapshot, _NOTHING)
+        return Batch(events, state, timestamp=timestamp)
+
+    def _note(self) -> None:
+        """Put into the state what the next process has to know."""
+        if self._horizon is not None:
+            notes: dict[str, Any] = {} if self._cursor is None else {"cursor": self._cursor}
+        else:
+            waiting = [identity for _, identities in self._unmarked for identity in identities]
+            notes = {"unmarked": pack(waiting)} if waiting else {}
+        if notes != self._snapshot:
+            self._snapshot = notes
+
+    # -- what is in the log ------------------------------------------------------------------------
+
+    def confirm(self, position: Position) -> None:
+        """The log has everything up to ``position``: mark or delete these rows."""
+        while self._unmarked and self._unmarked[0][0] <= position.major:
+            identities = self._unmarked[0][1]
+            if self._horizon is None:
+                self._mark(identities, expected=True)
+                self._read.difference_update(identities)
+            else:
+                self._confirmed = identities[-1]
+            self._unmarked.popleft()
+            self._note()
+
+    def _mark(self, identities: Sequence[str], expected: bool) -> None:
+        """Mark, or delete, exactly these rows. ``expected``: nobody else has done so before."""
+        options, reader = self._options, self._reader
+        if not identities or options.drain == "cursor":
+            return
+        these = self.numbers.condition(identities)
+        if options.drain == "mark":
+            assert self._published is not None
+            name = reader.quote(self._published.name)
+            sql = f"update {self._relation} set {name} = {reader.clock} where {name} is null and {these}"
+        else:
+            sql = f"delete from {self._relation} where {these}"
+        count = reader.execute(sql)
+        if expected and count < len(identities):
+            raise SourceError(
+                f"source {self._name}: {len(identities) - count} rows of {self._table.full_name} were marked"
+                " or deleted by somebody else after they were read here",
+                hint="only one may publish an outbox, or a part of it: look for another process that does",
+            )
+
+    def _purge(self) -> None:
+        """Delete some rows that are old enough; with a cursor, none that it has not passed."""
+        upto = None
+        if self._horizon is not None:
+            if self._confirmed is None:
+                return
+            assert self.numbers.number is not None
+            upto = f"{self._reader.quote(self.numbers.number.name)} <= {self._confirmed}"
+        self._cleaner.clean(self._reader, self.numbers, upto)
+
+
+class _Sweep:
+    """One pass over the table; ``after`` is the number of the last row read."""
+
+    __slots__ = ("after", "bound")
+
+    def __init__(self, bound: Bound, after: str | None = None):
+        self.bound = bound
+        self.after = after

@@ -1,0 +1,1 @@
+"""The source ``query``: asking a database again and again."""

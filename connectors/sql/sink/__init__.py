@@ -1,0 +1,1 @@
+"""Writing streams into SQL databases, written once over a dialect."""

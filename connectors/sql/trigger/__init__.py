@@ -1,0 +1,1 @@
+"""The source ``trigger``: triggers write down what changes, and we read it."""
