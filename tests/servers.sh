@@ -36,6 +36,8 @@ mariadb() {
 mysql() {
     local program
     for program in ${LIBERATOR_MYSQLD:-mysqld /usr/local/mysql/bin/mysqld "$cache/mysql/bin/mysqld"}; do
+        # what an earlier version of this script unpacked has no mysqlbinlog
+        [ "$program" != "$cache/mysql/bin/mysqld" ] || [ -x "$cache/mysql/bin/mysqlbinlog" ] || continue
         "$program" --no-defaults --version 2>/dev/null | grep -iv mariadb && return
     done
     [ -z "${LIBERATOR_MYSQLD:-}" ] || die "LIBERATOR_MYSQLD=$LIBERATOR_MYSQLD is no MySQL server"

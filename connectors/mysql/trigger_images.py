@@ -17,7 +17,8 @@ from liberator.errors import DecodeError
 from liberator.schema import Column, Kind
 
 #: Kinds that a JSON number holds exactly: a double is printed there with all the digits that it takes.
-_NUMBERS = frozenset({Kind.INT16, Kind.INT32, Kind.INT64, Kind.UINT64, Kind.BOOL, Kind.FLOAT32, Kind.FLOAT64})
+_INTEGERS = frozenset({Kind.INT16, Kind.INT32, Kind.INT64, Kind.UINT64, Kind.BOOL})
+_FLOATS = frozenset({Kind.FLOAT32, Kind.FLOAT64})
 _TEXT = ("char", "varchar", "tinytext", "text", "mediumtext", "longtext", "json", "enum", "set")
 
 
@@ -39,15 +40,19 @@ def expression(column: Column, side: str) -> str:
     (selected,) = TextRows([column]).select
     value = selected.replace(name, f"{side}.{name}")
     if _is_timestamp(column):
-        return f"cast(unix_timestamp({side}.{name}) as char)"
+        value = f"{side}.{name}"  # of a zero date MariaDB says null
+        return f"if({value} is null, null, cast(coalesce(unix_timestamp({value}), 0) as char))"
     if column.type.kind is Kind.BITS:
         return f"hex({value} + 0)"
     if _is_binary(column):
         return f"hex({value})"
-    if column.type.kind in _NUMBERS and "zerofill" not in column.native and _base(column) != "year":
+    if column.type.kind in _INTEGERS:
+        return f"{value} + 0"  # MariaDB pads the numbers of a zerofill column in JSON, too
+    if column.type.kind in _FLOATS:
         return value
     if _base(column) in _TEXT:
-        return f"convert({value} using utf8mb4)"
+        # concat, because MariaDB takes the text of a json column for a document, and its spaces away
+        return f"concat(convert({value} using utf8mb4))"
     return f"cast({value} as char character set utf8mb4)"
 
 

@@ -10,6 +10,7 @@ import ssl
 import subprocess
 import threading
 from collections import Counter
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pymysql
@@ -599,9 +600,10 @@ def test_the_servers_own_reader_sees_the_same_events(url, mysqls):
 
 
 def own_reader(server, name):
+    """The program of the server's own makers: MariaDB installs its own under MySQL's name, too."""
     beside = getattr(server, "binary", None)
-    found = shutil.which(name, path=str(beside.parent)) if beside else None
-    found = found or shutil.which(name)
-    if found is None:
-        pytest.skip(f"no {name} on this machine")
-    return found
+    for path in ([str(beside.parent)] if beside else []) + [None]:
+        found = shutil.which(name, path=path)
+        if found and Path(found).resolve().name == name:
+            return found
+    pytest.skip(f"no {name} on this machine")

@@ -105,8 +105,8 @@ def test_all_errors_are_told_at_once_each_with_its_place(write):
         "sources.shop.tables: required option is missing (shop.yaml:3)",
         "sources.shop.snapshot: must be 'initial', 'none' or 'only' (shop.yaml:7)",
         "sources.shop.tabels: unknown option; did you mean 'tables'? (shop.yaml:6)",
-        "sinks.replica.type: unknown sink type; did you mean 'sqlite'?; installed: postgres, sqlite, stdout"
-        " (shop.yaml:11)",
+        "sinks.replica.type: unknown sink type; did you mean 'sqlite'?; installed: mysql, postgres, sqlite,"
+        " stdout (shop.yaml:11)",
     ]
 
 
