@@ -120,7 +120,7 @@ def arguments(url: str) -> dict[str, Any]:
 
 def _tls(params: dict[str, str]) -> dict[str, Any]:
     """What the URL says of TLS. ``preferred``, as the servers' own clients have it, checks nothing."""
-    mode = params.get("ssl-mode", "verify-ca" if "ssl-ca" in params else "preferred")
+    mode = _mode(params)
     if mode not in _SSL_MODES:
         raise ConfigError(f"the url has an unknown ssl-mode {mode}", hint=f"one of {', '.join(_SSL_MODES)}")
     if mode == "disabled":
@@ -141,6 +141,10 @@ def _tls(params: dict[str, str]) -> dict[str, Any]:
     return {"ssl": context}
 
 
+def _mode(params: dict[str, str]) -> str:
+    return params.get("ssl-mode", "verify-ca" if "ssl-ca" in params else "preferred")
+
+
 def connect(url: str, application: str = "liberator", **more: Any) -> Connection[Any]:
     """An autocommit connection with our session settings. ``more`` goes to the driver.
 
@@ -148,7 +152,7 @@ def connect(url: str, application: str = "liberator", **more: Any) -> Connection
     """
     given = arguments(url)
     with translate("connect to the server"):
-        conn = _open({**given, "program_name": application, **more}, "ssl-mode=" in url)
+        conn = _open({**given, "program_name": application, **more}, _is_preferred(url))
         try:
             own = _OWN[Server.of(conn).flavour]
             settings = ", ".join(f"@@session.{k} = {v}" for k, v in {**SESSION, **own}.items())
@@ -160,13 +164,17 @@ def connect(url: str, application: str = "liberator", **more: Any) -> Connection
     return conn
 
 
-def _open(given: dict[str, Any], mode_given: bool) -> Connection[Any]:
+def _is_preferred(url: str) -> bool:
+    """Whether a connection without TLS will do where the server has none."""
+    return _mode(dict(parse_qsl(urlsplit(url).query))) == "preferred"
+
+
+def _open(given: dict[str, Any], preferred: bool) -> Connection[Any]:
     fixed = {"charset": "utf8mb4", "autocommit": True, "local_infile": False}
     try:
         return pymysql.connect(**{**given, **fixed})
     except pymysql.err.OperationalError as exc:
-        # A server without TLS, and nobody has asked for it.
-        if mode_given or not given.get("ssl") or "ssl" not in str(exc).lower():
+        if not preferred or "ssl" not in str(exc).lower():
             raise
         plain = {k: v for k, v in given.items() if k != "ssl"}
         return pymysql.connect(**{**plain, **fixed, "ssl_disabled": True})

@@ -114,3 +114,13 @@ def test_tls_verifies_what_the_url_asks_for(mysql_binary, authority):
         ):
             with pytest.raises(SourceError, match="certificate"):
                 login(host, mode, ca)
+
+
+def test_a_server_without_tls_is_refused_where_tls_is_asked_for(mariadb, authority):
+    url = mariadb.url()
+    with closing(connect(url)) as db:
+        if isinstance(db._sock, ssl.SSLSocket):
+            pytest.skip("this MariaDB makes a certificate by itself")
+    for asked in ("ssl-mode=required", f"ssl-ca={authority}/ca.pem"):
+        with pytest.raises(SourceError, match="SSL"):
+            connect(f"{url}?{asked}")
