@@ -18,13 +18,15 @@ part that all sinks share; for one that keeps no cursor the tests of cursors are
 
 from __future__ import annotations
 
+from collections import namedtuple
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from liberator.errors import SinkError
-from liberator.event import ChangeEvent
+from liberator.event import ChangeEvent, Row
 from liberator.log import Cursor
 from liberator.schema import Kind, TableSchema
 from liberator.sink import Sink
@@ -47,6 +49,11 @@ LOG = "contract-log"
 def cursor(offset: int) -> Cursor:
     """A place in an ordered log."""
     return Cursor(LOG, {"": offset})
+
+
+def _named(schema: TableSchema, row: Row | None) -> Row | None:
+    """The row as a named tuple."""
+    return None if row is None else namedtuple("Named", schema.names)(*row)
 
 
 class Writing:
@@ -404,6 +411,28 @@ class MirrorContract(SinkContract):
         ]
         self.apply(transaction(1, *(create(ORDERS, id=n, note=text) for n, text in enumerate(texts))))
         assert {key: note for key, (note, _) in self.orders().items()} == dict(enumerate(texts))
+
+    def test_rows_of_a_class_of_their_own_arrive_like_plain_ones(self) -> None:
+        """A transform may make named tuples."""
+        events = [
+            *transaction(1, create(ORDERS, id=1, note="a", amount=1), create(ORDERS, id=2, note="b")),
+            *transaction(
+                2,
+                update(ORDERS, id=1, amount=2),
+                rekey(ORDERS, {"id": 2}, id=3, note="b"),
+                create(ORDERS, id=4),
+                delete(ORDERS, id=4),
+            ),
+            *transaction(3, update(ORDERS, id=3, note="c"), create(ITEMS, order=1, line=1, text="x")),
+        ]
+        named = [
+            replace(e, before=_named(e.schema, e.before), after=_named(e.schema, e.after)) for e in events
+        ]
+        self.apply(named)
+        assert self.orders() == {1: ("a", 2), 3: ("c", None)}
+        self.apply(transaction(4, update(ORDERS, id=1, note="z")), named[:1], offset=20)
+        assert self.orders()[1] == ("a", 1)
+        assert [(r["order"], r["line"], r["text"]) for r in self.rows(ITEMS)] == [(1, 1, "x")]
 
     def test_thousands_of_rows_in_one_batch_arrive(self) -> None:
         count = 3000

@@ -3,6 +3,7 @@ sequence of events is in tests/property."""
 
 from __future__ import annotations
 
+from collections import namedtuple
 from dataclasses import replace
 from operator import itemgetter
 
@@ -30,6 +31,15 @@ def test_the_last_whole_row_of_a_key_wins():
 
 def test_what_was_not_sent_is_taken_from_earlier_in_the_batch():
     assert folded(create(T, id=1, a="x", b="y"), update(T, id=1, b=None)).rows == [(1, "x", None)]
+
+
+def test_a_row_of_any_class_is_a_row():
+    named = namedtuple("named", "id a b")
+    for cls in (named._make, list):
+        made = replace(create(T, id=1), after=cls((1, "x", "y")))
+        out = folded(made, update(T, id=1, b="z"), replace(create(T, id=2), after=cls((2, "r", None))))
+        assert [tuple(row) for row in out.rows] == [(1, "x", "z"), (2, "r", None)]
+        assert folded(made, delete(T, id=1)).gone[0].row == made.after
 
 
 def test_what_is_nowhere_in_the_batch_is_a_patch_and_patches_are_merged():

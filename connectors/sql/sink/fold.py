@@ -39,6 +39,7 @@ class Patch:
 
 MAKE = {Operation.READ, Operation.CREATE}
 Applies: TypeAlias = Callable[[ChangeEvent], bool]
+#: What a batch makes of one key. Asked are only Gone and Patch: everything else is the row.
 State: TypeAlias = "Row | Gone | Patch"
 
 
@@ -107,7 +108,7 @@ def fold(
             else:
                 state.clear()
     out.fresh = {event.operation for event in events} <= MAKE
-    out.rows = [s for s in state.values() if type(s) is tuple]
+    out.rows = [s for s in state.values() if not isinstance(s, (Gone, Patch))]
     out.gone = [s for s in state.values() if type(s) is Gone]
     out.patches = [s for s in state.values() if type(s) is Patch]
     return out
@@ -115,9 +116,9 @@ def fold(
 
 def whole(state: State | None) -> Row | None:
     """The whole row that a state knows, if it knows one."""
-    if type(state) is Gone:
+    if isinstance(state, Gone):
         return state.row
-    return state if type(state) is tuple else None
+    return None if isinstance(state, Patch) else state
 
 
 def row_left(event: ChangeEvent) -> Row:
@@ -145,10 +146,10 @@ def _fold_part(
         return True
     ahead = event.phase is Phase.AHEAD
     old = state.get(key)
-    if type(old) is tuple:
-        state[key] = merge(old, after)
-    elif type(old) is Patch:
+    if isinstance(old, Patch):
         state[key] = Patch(merge(old.row, after), event, old.ahead and ahead)
+    elif old is not None and not isinstance(old, Gone):
+        state[key] = merge(old, after)
     elif old is None and not truncated:
         state[key] = Patch(after, event, ahead)
     elif not ahead:
