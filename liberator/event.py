@@ -46,6 +46,17 @@ class Absent(enum.Enum):
 ABSENT: Final = Absent.ABSENT
 
 
+def whole_key(key: Sequence[int], before: Row, row: Row) -> Row:
+    """``row`` with key columns that were not sent, because they did not change, from ``before``."""
+    if not any(row[i] is ABSENT for i in key):
+        return row
+    whole = list(row)
+    for i in key:
+        if whole[i] is ABSENT:
+            whole[i] = before[i]
+    return tuple(whole)
+
+
 class Position(NamedTuple):
     """Where we are in a source; positions of one source are totally ordered by plain comparison.
 

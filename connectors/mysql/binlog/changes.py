@@ -24,7 +24,17 @@ from connectors.mysql.wire.blocks import Block
 from connectors.mysql.wire.compressed import uncompress_rows
 from connectors.mysql.wire.query import is_begin
 from liberator.errors import DecodeError
-from liberator.event import ABSENT, ChangeEvent, Events, Operation, Phase, Row, Run, Transaction
+from liberator.event import (
+    ABSENT,
+    ChangeEvent,
+    Events,
+    Operation,
+    Phase,
+    Row,
+    Run,
+    Transaction,
+    whole_key,
+)
 
 _WRITES: Final = frozenset((kinds.WRITE_ROWS, kinds.WRITE_ROWS_V1))
 _UPDATES: Final = frozenset((kinds.UPDATE_ROWS, kinds.UPDATE_ROWS_V1, kinds.PARTIAL_UPDATE_ROWS))
@@ -286,17 +296,6 @@ class ChangeDecoder(Controls):
                     events.tail.append(event)
         if rel.phase is Phase.AHEAD and ABSENT in row:
             self.tables.moved(rel, row)
-
-
-def whole_key(key: tuple[int, ...], before: Row, row: Row) -> Row:
-    """``row`` with key columns that were not sent, because they did not change, from ``before``."""
-    if not any(row[i] is ABSENT for i in key):
-        return row
-    whole = list(row)
-    for i in key:
-        if whole[i] is ABSENT:
-            whole[i] = before[i]
-    return tuple(whole)
 
 
 def moves(key: tuple[int, ...], before: Row, row: Row) -> bool:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from connectors.mysql.sink.column_types import MARIADB, Spelled
 from connectors.mysql.sink.literals import Lines, lines
 from connectors.sql.sink.table import Table, TargetColumn
-from connectors.sql.sink.writer import Columns, Condition, Terms, Writer
+from connectors.sql.sink.writer import Columns, Condition, Staged, Writer
 from liberator.errors import SinkError
 from liberator.event import Row
 
@@ -39,20 +39,6 @@ PIECE = 500_000
 GUARD = "(select 1 union all select 2)"
 #: The alias of the rows that an insert brings; MariaDB has none.
 NEW = "liberator_new"
-
-
-class Staged(Terms):
-    """Columns of the target ``t``, and values of the staged row ``s``."""
-
-    def column(self, column: TargetColumn) -> str:
-        """A column of the target."""
-        return f"t.{super().column(column)}"
-
-    def value(self, column: TargetColumn) -> str:
-        """The staged row's value for a column."""
-        if column not in self.used:
-            self.used.append(column)
-        return f"s.c{column.index}"
 
 
 class MySqlWriter(Writer):

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 from connectors.postgres.types.text import Lines, lines
 from connectors.sql.dialect import Conflict
-from connectors.sql.sink.table import Table, TargetColumn
-from connectors.sql.sink.writer import Columns, Condition, Terms, Writer
+from connectors.sql.sink.table import Table
+from connectors.sql.sink.writer import Columns, Condition, Staged, Terms, Writer
 from liberator.event import Row
 
 if TYPE_CHECKING:
@@ -28,20 +28,6 @@ LITTLE = 1000
 DISTRUST = 20
 #: Rows that are turned into text at once.
 PIECE = 500
-
-
-class Staged(Terms):
-    """Columns of the target ``t``, and values of the staged row ``s``."""
-
-    def column(self, column: TargetColumn) -> str:
-        """A column of the target."""
-        return f"t.{super().column(column)}"
-
-    def value(self, column: TargetColumn) -> str:
-        """The staged row's value for a column."""
-        if column not in self.used:
-            self.used.append(column)
-        return f"s.c{column.index}"
 
 
 class PostgresWriter(Writer):

@@ -22,7 +22,18 @@ from connectors.postgres.wal.pgoutput import Relation
 from connectors.postgres.wal.replication import POSTGRES_EPOCH
 from connectors.postgres.wal.rows import RelationDecoder
 from liberator.errors import DecodeError
-from liberator.event import ABSENT, ChangeEvent, Events, Operation, Phase, Position, Row, Run, Transaction
+from liberator.event import (
+    ABSENT,
+    ChangeEvent,
+    Events,
+    Operation,
+    Phase,
+    Position,
+    Row,
+    Run,
+    Transaction,
+    whole_key,
+)
 from liberator.schema import Column, Kind, LogicalType, TableSchema
 
 #: Notes an event and says whether it is to be emitted; called with the transaction's id.
@@ -381,17 +392,6 @@ class NotData(Exception):
     def __init__(self, kind: bytes, body: bytes, after: int):
         super().__init__()
         self.kind, self.body, self.after = kind, body, after
-
-
-def whole_key(key: tuple[int, ...], before: Row, row: Row) -> Row:
-    """``row`` with key columns that were not sent, because their TOAST did not change, from ``before``."""
-    if not any(row[i] is ABSENT for i in key):
-        return row
-    whole = list(row)
-    for i in key:
-        if whole[i] is ABSENT:
-            whole[i] = before[i]
-    return tuple(whole)
 
 
 def message_schema(database: str) -> TableSchema:

@@ -49,6 +49,20 @@ class Terms:
         return f"not ({' and '.join(equal)})"
 
 
+class Staged(Terms):
+    """Columns of the target ``t``, and values of the staged row ``s``."""
+
+    def column(self, column: TargetColumn) -> str:
+        """A column of the target."""
+        return f"t.{super().column(column)}"
+
+    def value(self, column: TargetColumn) -> str:
+        """The staged row's value for a column."""
+        if column not in self.used:
+            self.used.append(column)
+        return f"s.c{column.index}"
+
+
 Condition: TypeAlias = Callable[[Terms], str]
 
 
