@@ -93,7 +93,7 @@ class Lab:
         """Kind, table map and decoded rows of each rows event since ``mark``."""
         for kind, body in self.events(mark):
             if kind == kinds.TABLE_MAP:
-                table = TableMap.parse(body)
+                table = TableMap.parse(body, mariadb=self.mariadb)
                 decoder = RowsDecoder(
                     table,
                     from_table_map(table, (known or {}).get(table.table, ()), self.options),

@@ -99,6 +99,11 @@ class Catalog:
         self._server = server
         self._options = options
 
+    @property
+    def mariadb(self) -> bool:
+        """Whether the server is one."""
+        return self._server.mariadb
+
     def columns(self, schema: str, table: str) -> tuple[Column, ...]:
         """The columns of a table as they are now; none if there is no such table (or it may not be seen)."""
         name = {"schema": schema, "table": table}

@@ -145,11 +145,11 @@ class TableMap:
         return all(column.name is not None for column in self.columns)
 
     @classmethod
-    def parse(cls, data: bytes, start: int = 0, end: int | None = None) -> TableMap:
-        """The table map whose body is ``data[start:end]``. Raises DecodeError."""
+    def parse(cls, data: bytes, start: int = 0, end: int | None = None, *, mariadb: bool = False) -> TableMap:
+        """The table map whose body is ``data[start:end]``, written by a ``mariadb``. Raises DecodeError."""
         body = data[start:end]
         try:
-            return _parse(body)
+            return _parse(body, mariadb)
         except (LookupError, ValueError, struct.error) as exc:
             raise DecodeError(
                 "cannot decode a table map event: it is damaged or of an unknown layout",
@@ -219,7 +219,7 @@ class _Reader:
         return out
 
 
-def _parse(body: bytes) -> TableMap:
+def _parse(body: bytes, mariadb: bool) -> TableMap:
     reader = _Reader(body)
     number, flags = reader.number(6), reader.number(2)
     database = reader.take(reader.packed()).decode()
@@ -237,7 +237,8 @@ def _parse(body: bytes) -> TableMap:
         columns.append(column)
     if metadata.left:
         raise ValueError("metadata of another number of columns")
-    optional = _Optional(columns)
+    # To MariaDB a geometry is a blob, and so has a character set.
+    optional = _Optional(columns, CHARACTER | {Wire.GEOMETRY} if mariadb else CHARACTER)
     while reader.left:
         field = reader.number(1)
         optional.take(field, reader.packed_bytes())
@@ -288,8 +289,9 @@ def _check(holds: bool, what: str) -> None:
 class _Optional:
     """The optional metadata fields; unknown ones are passed over, as a server does."""
 
-    def __init__(self, columns: Sequence[MapColumn]):
+    def __init__(self, columns: Sequence[MapColumn], character: Collection[Wire]):
         self._columns = columns
+        self._character = character
         self.key: tuple[int, ...] | None = None
         self.key_prefixes: tuple[int, ...] | None = None
 
@@ -299,9 +301,9 @@ class _Optional:
             case 1:
                 self._flags("unsigned", NUMERIC, value)
             case 2 | 10:
-                self._default_charset(self._of(CHARACTER if field == 2 else LABELED), reader)
+                self._default_charset(self._of(self._character if field == 2 else LABELED), reader)
             case 3 | 11:
-                for column in self._of(CHARACTER if field == 3 else LABELED):
+                for column in self._of(self._character if field == 3 else LABELED):
                     column.collation = reader.packed()
             case 4 | 5 | 6:
                 self._texts(field, reader)
@@ -344,7 +346,8 @@ class _Optional:
         for column in columns:
             column.collation = default
         while reader.left:
-            columns[reader.packed()].collation = reader.packed()
+            column = columns[reader.packed()]
+            column.collation = reader.packed()
 
     def _key(self, numbers: Sequence[int], prefixes: bool) -> None:
         step = 2 if prefixes else 1

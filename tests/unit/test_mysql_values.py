@@ -55,6 +55,24 @@ def test_a_char_of_more_than_255_bytes_has_bits_of_its_length_beside_its_type() 
     assert (column.wire, column.length) == (Wire.STRING, 1023)
 
 
+@pytest.mark.parametrize(
+    ("mariadb", "collations"),
+    [(False, [33, None, 63, 46]), (True, [33, 63, 63, 46])],
+)
+def test_columns_of_another_character_set_than_most_are_told_by_their_number(
+    mariadb: bool, collations: list[int | None]
+) -> None:
+    """Among those that have one: to MariaDB that is also a geometry."""
+    columns = "04 fcfffcfc 04 02040202 00"
+    field = "02 05 3f 0021 032e" if mariadb else "02 05 3f 0021 022e"
+    body = bytes.fromhex(f"6a00000000000100017800017400 {columns} {field}".replace(" ", ""))
+    table = TableMap.parse(body, mariadb=mariadb)
+    assert [column.wire for column in table.columns] == [Wire.BLOB, Wire.GEOMETRY, Wire.BLOB, Wire.BLOB]
+    assert [column.collation for column in table.columns] == collations
+    each = bytes.fromhex("0304213f3f2e" if mariadb else "0303213f2e")
+    assert TableMap.parse(body[:-7] + each, mariadb=mariadb).columns == table.columns
+
+
 @pytest.mark.parametrize("digits", range(1, 66))
 def test_decimals_of_every_precision_hold_their_least_and_greatest(digits: int) -> None:
     for scale in {0, digits // 2, min(digits, 30)}:

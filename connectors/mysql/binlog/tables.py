@@ -128,7 +128,7 @@ class Tables:
 
     def described(self, body: bytes) -> Captured | None:
         """The table that the body of a table map describes; None if it is not captured."""
-        table = TableMap.parse(body)
+        table = TableMap.parse(body, mariadb=self._catalog.mariadb)
         if not self.wanted((table.database, table.table)):
             return None
         captured = self._live.get(table.layout)
