@@ -12,6 +12,7 @@ import os
 import platform
 import statistics
 import tempfile
+import time
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -46,8 +47,21 @@ def main() -> None:
         with Stage(Path(directory), scale, options.rounds) as stage:
             for name in options.only or SCENARIOS:
                 found = measure(SCENARIOS[name], stage)
-                how = {"quick": options.quick, "rounds": options.rounds}
+                how = {"quick": options.quick, "rounds": options.rounds, "loop_ns": pace()}
                 keep(name, {**how, "machine": machine | stage.versions(), "contenders": found})
+
+
+def pace() -> float:
+    """How fast this machine is just now: nanoseconds for one pass of an empty loop. Rates of two runs compare
+    only where it is the same."""
+
+    def once() -> float:
+        begun = time.perf_counter()
+        for _ in range(1_000_000):
+            pass
+        return (time.perf_counter() - begun) * 1000
+
+    return round(min(once() for _ in range(5)), 1)
 
 
 def keep(name: str, found: dict[str, Any]) -> None:
