@@ -129,10 +129,7 @@ class Apply:
             return True
         if not behind:
             if reached:
-                raise SinkError(
-                    "the log ends in the middle of a source transaction: its events cannot be applied yet",
-                    hint="run the source that wrote it again, so that it completes the transaction",
-                )
+                raise self._cut()
             self._log.wait(here, WAIT)
         return False
 
@@ -188,13 +185,23 @@ class Apply:
             cursor = self._log.committed(sink.name)
         self._uncommitted = 0
         if cursor is None:
-            cursor = self._log.begin() if self._plan.start == "earliest" else self._log.end()
+            log, plan = self._log, self._plan
+            cursor = log.begin() if plan.start == "earliest" else log.latest(plan.topics)
             self._commit(sink, cursor)
         else:
             self._check(sink, cursor)
             self._done = cursor
         self._place = Place(cursor)
         return sink
+
+    def _cut(self) -> SinkError:
+        """The error for a log that ends in the middle of a transaction, with nothing more to come."""
+        names = ", ".join(self._log.unfinished())
+        return SinkError(
+            f"the log ends in the middle of a transaction of source {names}, which cannot be applied yet",
+            hint="run that source again, so that it completes the transaction; one that is gone for good is "
+            f"given up with `liberator teardown --config FILE {names}`",
+        )
 
     def _check(self, sink: Sink, cursor: Cursor) -> None:
         """Refuse a place that this log does not know: another log's, or one behind its end."""

@@ -100,7 +100,9 @@ class SinkOptions(Options):
     )
     batch: int = Field(5000, ge=1, le=1_000_000, description="About how many events to write at once.")
     start: Literal["earliest", "latest"] = Field(
-        "earliest", description="Where a sink without a cursor begins in the log."
+        "earliest",
+        description="Where a sink without a cursor begins in the log: at its oldest record, or at what comes "
+        "from now on, with the whole of a source transaction that is being written.",
     )
 
 

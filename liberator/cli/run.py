@@ -7,6 +7,7 @@ starts do without: a database that is away for a while is waited for.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,6 +50,7 @@ def command(config: Path, until_current: bool, no_check: bool, quiet: bool) -> i
         code = _check(loaded)
         if code:
             return code
+    _warn_of_unfinished(loaded)
     with narrate(loaded, quiet) as tell:
         return runner.run(loaded, until_current, tell)
 
@@ -60,6 +62,17 @@ def _first_start(loaded: Settings) -> bool:
             return not set(loaded.sources) <= set(log.sources())
     except LogError:
         return True  # most likely it does not exist yet; any other trouble is met again, and told, soon
+
+
+def _warn_of_unfinished(loaded: Settings) -> None:
+    """Tell of transactions that nobody here will complete. Another configuration may run their source."""
+    from liberator.cli.status import at_work, unfinished
+
+    with suppress(LogError), loaded.open_log(create=False) as log:
+        said = log.statuses()
+        for name in log.unfinished() if loaded.sinks else ():
+            if name not in loaded.sources and not at_work(said.get(f"source:{name}", {})):
+                output.warning(unfinished(name, configured=False))
 
 
 def _check(loaded: Settings) -> int:

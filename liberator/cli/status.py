@@ -87,17 +87,26 @@ def command(config: Path, as_json: bool) -> None:
         sinks = [_sink(loaded, log, name, said.get(f"sink:{name}", {})) for name in loaded.sinks]
         end = dict(log.end().offsets)
         upkeep = said.get("upkeep", {}).get("error")
+        waits = [name for name in log.unfinished() if not at_work(said.get(f"source:{name}", {}))]
         identity = log.identity
     if as_json:
         output.as_json(
             {
-                "log": {"type": loaded.log.type, "identity": identity, "end": end, "error": upkeep},
+                "log": {
+                    "type": loaded.log.type,
+                    "identity": identity,
+                    "end": end,
+                    "error": upkeep,
+                    "unfinished": waits,
+                },
                 "sources": [asdict(view) for view in sources],
                 "sinks": [asdict(view) for view in sinks],
             }
         )
     else:
         _print(sources, sinks)
+        for name in waits:
+            output.warning(unfinished(name, name in loaded.sources))
         if upkeep:
             output.error(f"log: upkeep: {upkeep}")
 
@@ -181,6 +190,19 @@ def at_work(said: Mapping[str, Any]) -> bool:
     phase = said.get("phase", "")
     silence = time.time() - said.get("at", 0.0)
     return phase not in ("failed", "stopped") and silence < _WAITING.get(phase, _SILENT)
+
+
+def unfinished(source: str, configured: bool) -> str:
+    """What to tell of a source that is not at work and has left a transaction half-way in the log."""
+    mend = (
+        "until it runs again"
+        if configured
+        else f"for ever, unless `liberator teardown --config FILE {source}` gives it up"
+    )
+    return (
+        f"log: source {source} stopped in the middle of a transaction: sinks with `apply: transaction` wait "
+        f"for the rest {mend}"
+    )
 
 
 def _tables(snapshot: Mapping[str, Any]) -> dict[str, Any]:

@@ -250,6 +250,16 @@ class Log(ABC):
     def end(self) -> Cursor:
         """The cursor behind the newest record."""
 
+    def latest(self, _topics: Topics) -> Cursor:
+        """Where a reader of ``topics`` begins that wants only what comes from now on: the end; in an
+        ordered log, where source transactions with a wanted record stand open there, the place before the
+        first of them, so that none is seen from its middle."""
+        return self.end()
+
+    def unfinished(self) -> list[str]:
+        """The sources whose last transaction stands open at the end, by name; none in a partitioned log."""
+        return []
+
     @abstractmethod
     def topics(self) -> list[TopicInfo]:
         """All topics that have ever had a record, by name."""

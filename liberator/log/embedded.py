@@ -229,6 +229,18 @@ class EmbeddedLog(Log):
         with self._storage.read("read") as connection:
             return Cursor(self._identity, {"": connection.execute("select next from log").fetchone()[0]})
 
+    def latest(self, topics: Topics) -> Cursor:
+        """The last place where no source transaction with a wanted record is open."""
+        with self._storage.read("read") as connection:
+            return Cursor(self._identity, {"": self._reader.closed(connection, topics)})
+
+    def unfinished(self) -> list[str]:
+        """The sources whose last transaction stands open at the end, by name."""
+        with self._storage.read("list the sources of") as connection:
+            (standing,) = connection.execute("select open from log").fetchone()
+            names = dict(connection.execute("select id, name from sources"))
+        return sorted(names[int(number)] for number in json.loads(standing or "{}"))
+
     def topics(self) -> list[TopicInfo]:
         """All topics that have ever had a record, by name; from counters, not by reading the records."""
         with self._storage.read("list the topics of") as connection:

@@ -136,12 +136,15 @@ class Reader:
         self._path = path
         self._wanted = Wanted(names, None)
 
+    def _want(self, predicate: Predicate | None) -> None:
+        if predicate is not self._wanted.predicate:
+            self._wanted = Wanted(self._names, predicate)
+
     def find(
         self, connection: sqlite3.Connection, offset: int, predicate: Predicate | None, limit: int
     ) -> Found:
         """Batches from ``offset`` on, about ``limit`` records; inside a read transaction."""
-        if predicate is not self._wanted.predicate:
-            self._wanted = Wanted(self._names, predicate)
+        self._want(predicate)
         batches: list[tuple[Stored, Taken]] = []
         records = size = 0
         scan = Scan(connection, self._wanted, offset)
@@ -158,6 +161,17 @@ class Reader:
             last = "select open from batches where next <= ? order by next desc limit 1"
             standing = (connection.execute(last, (place,)).fetchone() or ("",))[0]
         return Found(batches, place, self._wanted.open(connection, standing), standing)
+
+    def closed(self, connection: sqlite3.Connection, predicate: Predicate | None) -> int:
+        """The last offset at which no transaction with a wanted record is open; inside a read transaction."""
+        self._want(predicate)
+        end, standing, trimmed = connection.execute("select next, open, trimmed from log").fetchone()
+        if not self._wanted.open(connection, standing):
+            return int(end)
+        for place, open_ in connection.execute("select next, open from batches order by next desc"):
+            if not self._wanted.open(connection, open_):
+                return int(place)
+        return int(trimmed)
 
     def unpack(self, found: Found, offset: int) -> Records:
         """The wanted records of ``found`` from ``offset`` on."""

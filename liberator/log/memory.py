@@ -198,8 +198,7 @@ class MemoryLog(Log):
                 break
             found += [r for r in store.records[""][place : mark.offset] if topics is None or topics(r.topic)]
             place, at = mark.offset, at + 1
-        open_topics = frozenset[str]().union(*store.marks[at - 1].open.values())
-        complete = not any(topics is None or topics(topic) for topic in open_topics)
+        complete = not _wanted(store.marks[at - 1], topics)
         records = _columns(found)
         records.partitions = []
         self._seen = store.marks[-1].open
@@ -257,6 +256,19 @@ class MemoryLog(Log):
                 return Cursor(self.identity, {"": len(self._store.records[""])})
             return Cursor(self.identity, {name: len(kept) for name, kept in self._store.records.items()})
 
+    def latest(self, topics: Topics) -> Cursor:
+        """The end; in an ordered log the last place where no transaction with a wanted record is open."""
+        with self._store.news:
+            if not self.ordered:
+                return self.end()
+            closed = (mark.offset for mark in reversed(self._store.marks) if not _wanted(mark, topics))
+            return Cursor(self.identity, {"": next(closed)})
+
+    def unfinished(self) -> list[str]:
+        """The sources whose last transaction stands open at the end, by name."""
+        with self._store.news:
+            return sorted(self._store.marks[-1].open)
+
     def topics(self) -> list[TopicInfo]:
         """All topics that have ever had a record, by name."""
         with self._store.news:
@@ -306,6 +318,11 @@ class MemoryLog(Log):
         with self._store.news:
             for name in [name for name, owner in self._store.claims.items() if owner is self]:
                 del self._store.claims[name]
+
+
+def _wanted(mark: _Mark, topics: Topics) -> bool:
+    """Whether a transaction with a record that ``topics`` takes is open at ``mark``."""
+    return any(topics is None or topics(topic) for open_ in mark.open.values() for topic in open_)
 
 
 def _columns(found: list[Record]) -> Records:

@@ -284,6 +284,35 @@ class OrderedLogContract(LogContract):
         assert reader.read(cut.cursor, None, 10).complete
         assert [s.complete for s in read_all(opened(), limit=1)] == [True, True]
 
+    def test_the_latest_place_is_never_inside_a_transaction_that_the_reader_sees(self, log: Log) -> None:
+        def latest(*topics: str) -> int:
+            return log.latest((lambda topic: topic in topics) if topics else None).offsets[""]
+
+        assert latest() == 0
+        log.append("a", records(1, topic="a"), state(1), open=True)
+        assert (latest(), latest("a"), latest("b")) == (0, 0, 1)
+        log.append("a", records(2, topic="a"), state(2))
+        assert latest() == 2
+        log.append("b", records(3, topic="b"), state(1), open=True)
+        log.append("a", records(4, topic="a"), state(3), open=True)
+        log.append("b", records(5, topic="b"), state(2), open=True)
+        assert (latest(), latest("a"), latest("b"), latest("c")) == (2, 3, 2, 5)
+        log.append("b", NOTHING, state(3))
+        assert (latest(), latest("a"), latest("b")) == (2, 3, 5)
+        log.append("a", records(6, topic="a"), state(4))
+        assert latest() == 6
+
+    def test_the_sources_that_stopped_in_mid_transaction_are_known(
+        self, log: Log, opened: Callable[[], Log]
+    ) -> None:
+        assert log.unfinished() == []
+        log.append("b", records(1), state(1), open=True)
+        log.append("a", records(2), state(1), open=True)
+        assert log.unfinished() == opened().unfinished() == ["a", "b"]
+        log.append("b", NOTHING, state(2))
+        log.forget("a")
+        assert log.unfinished() == opened().unfinished() == []
+
     def test_a_large_append_is_complete_only_at_its_end(self, log: Log) -> None:
         log.append("shop", records(*range(30_000)), state(1))
         assert [s.cursor == log.end() for s in read_all(log, limit=1)] == [
@@ -326,3 +355,5 @@ class PartitionedLogContract(LogContract):
     def test_nothing_is_ever_called_incomplete(self, log: Log) -> None:
         log.append("shop", records(*range(10)), state(1), open=True)
         assert all(part.complete for part in read_all(log, limit=1))
+        assert log.latest(None) == log.end()
+        assert log.unfinished() == []

@@ -9,7 +9,7 @@ import pytest
 
 from liberator.errors import ConfigError, SinkError, SourceError
 from liberator.event import Position
-from liberator.log import Cursor, Records
+from liberator.log import Cursor, Record, Records
 from liberator.preflight import Finding
 from liberator.schema import Kind
 from liberator.source import Managed, SourceStatus, State
@@ -206,6 +206,30 @@ def test_names_restrict_it(desk):  # noqa: F811
     act("shop", teardown=AssertionError("not asked for"))
     act("replica", teardown=[TABLE])
     assert desk("teardown", "replica").lines == ["sinks.replica: removed table two"]
+
+
+def test_a_source_that_is_gone_from_the_configuration_is_given_up_in_the_log(desk):  # noqa: F811
+    act("shop", teardown=AssertionError("not asked for"))
+    assert "no source or sink called old" in desk("teardown", "old").err  # and no log is made to look
+    assert not (desk.directory / "shop.log").exists()
+    with desk.log() as log:
+        log.append("old", Records.of([Record("old.public.t", b"k", b"v")]), State(Position(1, 7)), open=True)
+    told = desk("status")
+    assert "source old stopped in the middle of a transaction" in told.err
+    assert "`liberator teardown --config FILE old` gives it up" in told.err
+    assert desk("status", "--json").json["log"]["unfinished"] == ["old"]
+    assert desk("teardown", "old", "--dry-run").lines == ["-- log: source old would be given up"]
+    with desk.log() as log:
+        log.claim("source:old")
+        answer = desk("teardown", "old")
+        assert answer.code == 1
+        assert "source:old" in answer.err
+    assert desk("teardown", "old").lines == ["log: source old is given up"]
+    assert desk("teardown", "old").code == 2
+    with desk.log() as log:
+        assert log.sources() == []
+        assert log.end().offsets == {"": 1}
+    assert desk("status").err == ""
 
 
 # -- status ------------------------------------------------------------------------------------------

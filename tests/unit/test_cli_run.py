@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import sys
+import time
 
 import click
 import pytest
@@ -14,7 +15,7 @@ from liberator import runner
 from liberator.cli.live import Live
 from liberator.cli.narration import Lines, Speed
 from liberator.event import Position
-from liberator.log import Records
+from liberator.log import Record, Records
 from liberator.preflight import Finding
 from liberator.runner import Event
 from liberator.source import State
@@ -217,6 +218,18 @@ def test_run_tells_on_stderr_and_leaves_stdout_to_sinks(desk, supervised):  # no
     assert (answer.code, answer.out) == (0, "")
     assert answer.err.endswith(" source shop: started (process 1)\n")
     assert supervised == [("shop.yaml", False)]
+
+
+def test_a_transaction_that_nobody_here_completes_is_told_at_the_start(desk, supervised):  # noqa: F811
+    record = Records.of([Record("old.public.t", b"k", b"v")])
+    with desk.log() as log:
+        log.append("shop", record, State(Position(1, 7)), open=True)
+        log.append("old", record, State(Position(1, 7)), open=True)
+    told = "warning: log: source old stopped in the middle of a transaction"
+    assert [line[: len(told)] for line in desk("run").err.splitlines() if "warning" in line] == [told]
+    with desk.log() as log:  # another configuration may run it
+        log.put_status("source:old", {"phase": "streaming", "at": time.time()})
+    assert "warning" not in desk("run").err
 
 
 def test_run_until_current_and_quiet(desk, supervised):  # noqa: F811
