@@ -125,6 +125,7 @@ class Printer:
     def __init__(self, registry: Registry):
         from liberator.codec.decoder import RecordDecoder
 
+        self._registry = registry
         self._events = RecordDecoder(registry)
         # A decoder passes over a tombstone whose delete it has seen; this one never sees any.
         self._tombstones = RecordDecoder(registry)
@@ -146,6 +147,7 @@ class Printer:
     def _decode(self, record: Record, records: Records) -> tuple[Any, Any]:
         from liberator.codec.message import is_message, plain_message
         from liberator.codec.plain import plain_key, plain_row, to_plain
+        from liberator.codec.provenance import provenance
 
         decoder = self._tombstones if record.value is None else self._events
         (event,) = decoder.decode(records)
@@ -156,7 +158,7 @@ class Printer:
             return key, None
         if _is_entity(record.headers):
             return key, None if event.after is None else plain_row(event.schema, event.after)
-        return key, to_plain(event)
+        return key, to_plain(event) | provenance(self._registry, record.value)
 
 
 def _is_entity(headers: Headers) -> bool:

@@ -54,6 +54,17 @@ def test_tail_prints_a_record_per_line_with_all_that_it_has(desk):  # noqa: F811
     assert abs(records[0]["timestamp"] / 1000 - time.time()) < 60
 
 
+@pytest.mark.parametrize("codec", ["avro", "json"])
+def test_tail_tells_where_a_change_came_from_with_the_names_that_its_source_gave(desk, codec):  # noqa: F811
+    desk.capture(*STORY, codec=codec)
+    record = tail(desk, "shop.public.orders")[0]
+    source = record["value"]["source"]
+    assert list(source)[:6] == ["version", "connector", "name", "db", "schema", "table"]
+    assert (source["name"], source["schema"], source["table"]) == ("shop", "public", "orders")
+    assert "origin" not in source
+    assert abs(record["value"]["ts_ms"] - record["timestamp"]) <= 1000
+
+
 def test_tail_keeps_letters_as_they_are_and_a_record_on_its_line(desk):  # noqa: F811
     desk.capture(*STORY)
     answer = desk("tail", "shop.public.plain")
