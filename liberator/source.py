@@ -151,6 +151,11 @@ class Source(ABC):
         """
         raise NotImplementedError(f"source {self.name} cannot go on after a gap")
 
+    def began(self) -> State | None:
+        """Of an open source before its first read: the state from which another one goes on as this one will;
+        None if there is none such."""
+        return None
+
     @abstractmethod
     def current(self) -> Position:
         """The position behind everything that is committed at the database right now."""

@@ -19,7 +19,7 @@ from __future__ import annotations
 import random
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from connectors.mysql.reader import unit_of
@@ -69,7 +69,8 @@ class MysqlHorizons(Horizons):
         if self._reader.replica:
             raise SourceError(
                 f"{subject.source}: a replica does not show who is writing at its source",
-                hint="read from the source; or choose `horizon: delay(30s)`, which may lose rows",
+                hint="read from the source; or let a query source choose `horizon: delay(30s)`, which may "
+                "lose rows",
             )
         self._sampler.sample()
         return Waited(Taker(self._reader, subject, times), self._sampler)
@@ -77,6 +78,11 @@ class MysqlHorizons(Horizons):
     def delayed(self, subject: Subject, times: bool) -> ProbeTaker:
         """Without a look at anybody."""
         return Taker(self._reader, subject, times)
+
+    def unseen(self, relations: Sequence[tuple[str, str]]) -> Sampler:
+        """Open transactions, of any table: one is written to the binlog, synced and sent to replicas before
+        InnoDB commits it. Also prepared ones, whose rows are in the binlog where they were prepared."""
+        return Open(self._reader)
 
     def holders(self) -> list[Holder]:
         """Transactions and statements, oldest first."""
@@ -130,7 +136,7 @@ class Active(Sampler):
         """Statements, then transactions, then statements again: one that had only just been received may
         not have had its number before."""
         first = self._statements()
-        return {**first, **self._transactions(), **self._statements()}
+        return {**first, **self.transactions(), **self._statements()}
 
     def _statements(self) -> dict[str, Holder]:
         name = "statements_mariadb" if self._reader.server.mariadb else "statements_mysql"
@@ -143,7 +149,8 @@ class Active(Sampler):
             for id_, pid, user, host, age in found
         }
 
-    def _transactions(self) -> dict[str, Holder]:
+    def transactions(self) -> dict[str, Holder]:
+        """The open ones but our own."""
         for _ in range(_TRIES):
             wait = self._read + _STALE - time.monotonic()
             if wait > 0:
@@ -185,5 +192,14 @@ class Active(Sampler):
             return exc
         return SourceError(
             f"who is writing cannot be seen: {exc}",
-            hint=f"{grant} this account; or choose `horizon: delay(30s)`, which may lose rows",
+            hint=f"{grant} this account; or let a query source choose `horizon: delay(30s)`, which may "
+            "lose rows",
         )
+
+
+class Open(Active):
+    """Open transactions alone, which need no look at statements."""
+
+    def sample(self) -> Mapping[str, Holder]:
+        """Also at a replica, whose appliers always run a statement."""
+        return self.transactions()

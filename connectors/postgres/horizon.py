@@ -17,7 +17,7 @@ without ``pg_read_all_stats`` sees process, user and database; that is enough.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from connectors.sql.horizon import (
@@ -55,7 +55,9 @@ class PostgresHorizons(Horizons):
         sequence that hands out ids in advance."""
         self._refuse_replica(subject)
         self._refuse_cached(subject)
-        return Waited(Taker(self._reader, subject, times=False), Lists(self._reader, self._lockers(subject)))
+        return Waited(
+            Taker(self._reader, subject, times=False), Lists(self._reader, self._lockers(subject.relations))
+        )
 
     def timestamp(self, subject: Subject) -> Horizon:
         """Waits for every transaction."""
@@ -71,6 +73,12 @@ class PostgresHorizons(Horizons):
         if subject.column.native != "xid8":
             return None
         return Xmin(self._reader, subject)
+
+    def unseen(self, relations: Sequence[tuple[str, str]]) -> Sampler:
+        """Those who hold a writer's lock: it is given back once the transaction can be seen, which is after
+        its commit was written, and after a synchronous standby has answered. A standby has none: it has
+        made visible what its log tells."""
+        return Lists(self._reader, self._lockers(relations))
 
     def holders(self) -> list[Holder]:
         """Everybody with an open transaction, oldest first."""
@@ -90,12 +98,11 @@ class PostgresHorizons(Horizons):
             )
         ]
 
-    def _lockers(self, subject: Subject) -> str:
-        if not subject.relations:
+    def _lockers(self, relations: Sequence[tuple[str, str]]) -> str:
+        if not relations:
             return SQL["everybody"]
         names = ", ".join(
-            f"({self._reader.text(schema)}, {self._reader.text(table)})"
-            for schema, table in subject.relations
+            f"({self._reader.text(schema)}, {self._reader.text(table)})" for schema, table in relations
         )
         return SQL["lockers"].replace("$relations", names)
 
@@ -104,7 +111,8 @@ class PostgresHorizons(Horizons):
             raise SourceError(
                 f"{subject.source}: a standby does not show who is writing at its primary",
                 hint="read from the primary; or add a commit column (`liberator setup --add-commit-column`), "
-                "which works on a standby; or choose `horizon: delay(30s)`, which may lose rows",
+                "which works on a standby; or let a query source choose `horizon: delay(30s)`, which may lose "
+                "rows",
             )
 
     def _refuse_cached(self, subject: Subject) -> None:

@@ -111,6 +111,10 @@ class Horizons(ABC):
         return None
 
     @abstractmethod
+    def unseen(self, relations: Sequence[tuple[str, str]]) -> Sampler:
+        """Whose changes of these tables the database's log may have and nobody else see yet."""
+
+    @abstractmethod
     def holders(self) -> list[Holder]:
         """Who holds the horizon back right now, oldest first, ourselves left out."""
 
@@ -136,6 +140,20 @@ class Sampler(ABC):
     @abstractmethod
     def sample(self) -> Mapping[str, Holder]:
         """Who is active now, by their ids."""
+
+
+class Ended:
+    """Whether all who were active when this was made have ended."""
+
+    def __init__(self, sampler: Sampler):
+        self._sampler = sampler
+        self._waiting = Waiting()
+        self._waiting.add(Probe(0, None, sampler.sample()))
+
+    def look(self) -> bool:
+        """Asks the database."""
+        self._waiting.update(self._sampler.sample())
+        return self._waiting.settled is not None
 
 
 class Waited(Horizon):

@@ -8,9 +8,10 @@ get it nobody is at work, and what has a time before now is settled.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from connectors.sql.horizon import Bound, Holder, Horizon, Horizons, Probe, ProbeTaker, Subject
+from connectors.sql.horizon import Bound, Holder, Horizon, Horizons, Probe, ProbeTaker, Sampler, Subject
 from liberator.errors import SourceError
 from liberator.preflight import Finding
 
@@ -38,6 +39,10 @@ class SqliteHorizons(Horizons):
     def delayed(self, subject: Subject, times: bool) -> ProbeTaker:
         """By the clock."""
         return Taker(self._reader, subject, times)
+
+    def unseen(self, relations: Sequence[tuple[str, str]]) -> Sampler:
+        """A file has no log that could be read."""
+        raise NotImplementedError
 
     def holders(self) -> list[Holder]:
         """The writer who is at work, if there is one; a file does not say who that is."""

@@ -16,6 +16,7 @@ import time
 import uuid
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, Final, Literal
 
 from connectors.mysql import catalog as my_catalog
@@ -114,6 +115,7 @@ class MysqlBinlog(Source):
         self._snapshots.tables = self._tables
         self._snapshots.plan(tables)
         self._stream = self._start(start)
+        self._began = start
 
     def _begin(self, here: Here, state: State | None) -> Start:
         if state is not None and state.identity:
@@ -305,6 +307,13 @@ class MysqlBinlog(Source):
         wanted = my_catalog.captured(list(found.values()), tables, [], "snapshot")
         assert self._snapshots is not None
         self._snapshots.request([t.full_name for t in wanted], signal)
+
+    def began(self) -> State:
+        """With the place in the binlog, where the stream was asked for by one."""
+        state, start = self._batch([]).state, self._began
+        if state.position.major or not start.file:
+            return state
+        return replace(state, position=state.position._replace(major=major_of(start.file, start.offset)))
 
     def current(self) -> Position:
         """The place that the binlog is written to now."""

@@ -375,6 +375,10 @@ class PostgresWal(Source):
         self._snapshots.request(wanted, signal)
         self._snapshots.reattend(self._decoder.relations.values())
 
+    def began(self) -> State:
+        """Where the slot begins."""
+        return self._batch([]).state
+
     def current(self) -> Position:
         """The place that the WAL is written to now. A message is written as well, so that the stream
         comes by this place even if nobody writes anything else."""

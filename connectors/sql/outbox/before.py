@@ -7,15 +7,17 @@ read: a later event of an aggregate, whose earlier one is not committed when its
 number above that, so events of an aggregate stay in their order. After a crash all is looked at once more,
 and what was read is left out.
 
-A commit is in the log a moment before others see it. So nothing is read before those who were writing when
-the log's beginning was noted have ended, as far as the database tells who is writing.
+A commit is in the log before others see it, for a moment, or for as long as a synchronous standby or a
+semi-synchronous replica does not answer. Such a one may lie before the log's beginning, and then the log does
+not tell of it. So nothing is read before all who were writing after that beginning was noted have ended.
 """
 
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
-from connectors.sql.horizon import Horizon, Subject
+from connectors.sql.horizon import Ended
 from connectors.sql.outbox.layout import Layout
 from connectors.sql.outbox.options import OutboxOptions
 from connectors.sql.outbox.rows import INTEGERS, Known, find_table
@@ -24,18 +26,22 @@ from liberator.errors import SourceError
 from liberator.event import ChangeEvent, Operation, Phase, Position, Transaction
 from liberator.source import Batch, State
 
-#: Where a state says which rows were read, and up to where the log may tell of them again.
-READ, UNTIL = "read", "until"
+#: Where a state says which rows were read, where the log goes on behind them, and up to where it may tell of
+#: them again.
+READ, BEGAN, UNTIL = "read", "began", "until"
 _PAUSE = 0.02
 _BUDGET = 16_000_000
 
 
 class Before:
-    """Reads what is there, page by page; ``known`` is what was read, and grows."""
+    """Reads what is there, page by page; ``known`` is what was read, and grows. ``began`` is the state of the
+    source that reads the log, from which it goes on behind these rows."""
 
-    def __init__(self, name: str, options: OutboxOptions, position: Position, known: Known):
+    def __init__(self, name: str, options: OutboxOptions, began: State, known: Known):
         self._options = options
-        self._position = position
+        self._began = began
+        self._position = Position(began.position.epoch, 0)
+        self._notes = {**began.snapshot, BEGAN: list(began.position)}
         self._known = known
         self._reader = reader = open_reader(options.url, f"liberator {name}")
         reader.connect()
@@ -54,31 +60,19 @@ class Before:
         self._order = reader.quote(by.name)
         self._after = ""
         self._bound: list[str] | None = []
-        self._begun = False
-        self._since = reader.now()
-        self._horizon = self._writers((table.schema, table.name))
+        self._ready = False
+        self._writers = Ended(reader.horizons().unseen([(table.schema, table.name)]))
 
     def close(self) -> None:
         """Let go of the connection."""
         self._reader.close()
 
-    def _writers(self, table: tuple[str, str]) -> Horizon | None:
-        """What tells when those who write now have ended; None where that cannot be known."""
-        if self._number is None:
-            return None
-        try:
-            return self._reader.horizons().incrementing(Subject(self._relation, self._number, [table]))
-        except SourceError as exc:
-            if exc.retryable:
-                raise
-            return None
-
     def _begin(self) -> bool:
         """Whether reading can begin: up to where, is known then."""
-        if self._horizon is not None and self._horizon.look().covered < self._since:
+        if not self._writers.look():
             time.sleep(_PAUSE)
             return False
-        self._begun = True
+        self._ready = True
         if self._number is not None:
             (found,) = self._reader.fetch(f"select max({self._order}) from {self._relation}")
             self._bound = None if found[0] is None else [f"{self._order} <= {int(found[0])}"]
@@ -86,8 +80,8 @@ class Before:
 
     def read(self) -> Batch | None:
         """The next rows; None when all were read."""
-        if not self._begun and not self._begin():
-            return Batch([], State(self._position, {}, {READ: self._known.pack()}))
+        if not self._ready and not self._begin():
+            return Batch([], self._state())
         if self._bound is None:
             return None
         conditions = self._bound + ([self._after] if self._after else [])
@@ -107,8 +101,11 @@ class Before:
             self._bound = None
         else:
             self._after = f"{self._order} > {self._layout.identity(rows[-1])}"
-        state = State(self._position, {}, {READ: self._known.pack()})
-        return Batch(events, state)
+        return Batch(events, self._state())
+
+    def _state(self) -> State:
+        notes = {**self._notes, READ: self._known.pack()}
+        return replace(self._began, position=self._position, snapshot=notes)
 
     def _event(self, row: tuple[object, ...]) -> ChangeEvent:
         transaction = Transaction("", self._position, 0)

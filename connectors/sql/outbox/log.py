@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from connectors.sql.outbox.before import READ, UNTIL, Before
+from connectors.sql.outbox.before import BEGAN, READ, UNTIL, Before
 from connectors.sql.outbox.layout import Layout
 from connectors.sql.outbox.options import OutboxOptions
 from connectors.sql.outbox.rows import INTEGERS, Cleaner, Known, Numbers, find_table
@@ -101,12 +101,17 @@ class Logged:
         self._notes: tuple[Mapping[str, Any], Mapping[str, Any]] = ({}, {})
         self._known: Known | None = known if self._until is not None else None
         self._before: Before | None = None
-        if state is None or state.position.major == 0:
-            self._source.open(None if state is None or state.position.epoch == 1 else State(state.position))
-            position = state.position if state is not None else Position(1, 0)
-            self._before, self._known = Before(self._name, self._options, position, known), known
-        else:
+        place = notes.pop(BEGAN, None)
+        if state is not None and (state.position.major or self._until is not None):
             self._source.open(state if self._until is None else replace(state, snapshot=notes))
+            return
+        begin = None if state is None or state.position.epoch == 1 else State(state.position)
+        if state is not None and place is not None:
+            begin = replace(state, position=Position(*place), snapshot=notes)
+        self._source.open(begin)
+        began = self._source.began()
+        assert began is not None, "a source that reads a log can say where it began"
+        self._before, self._known = Before(self._name, self._options, began, known), known
 
     def close(self) -> None:
         """Let go of the log and the connections."""
