@@ -29,6 +29,13 @@ class Binlog(Wal):
     def make(self):
         return MysqlBinlog(self.name, MysqlBinlog.Config(**self.options))
 
+    def some(self, target):
+        """The next events, at least one if any is left before ``target``."""
+        while True:
+            batch = self.step()
+            if batch.events or self.source.reached(batch.state, target):
+                return list(batch.events)
+
 
 @contextmanager
 def reading(url, **options):

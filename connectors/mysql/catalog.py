@@ -24,6 +24,9 @@ from liberator.patterns import Patterns
 from liberator.schema import Column, TableSchema
 
 SQL = load("connectors.mysql", "catalog.sql")
+#: What the servers call a table that is not an ordinary one (``table_type``).
+VERSIONED = "SYSTEM VERSIONED"
+SEQUENCE = "SEQUENCE"
 SYSTEM = frozenset(("mysql", "sys", "information_schema", "performance_schema"))
 _JSON = re.compile(r"^\s*json_valid\(`((?:[^`]|``)+)`\)\s*$", re.IGNORECASE)
 _SETTINGS = (
@@ -74,6 +77,11 @@ def all_tables(conn: Connection[Any]) -> list[Table]:
         Table(schema, name, engine or "", int(rows), bool(keyed))
         for schema, name, engine, rows, keyed in query(conn, SQL["tables"])
     ]
+
+
+def special(conn: Connection[Any]) -> list[tuple[str, str]]:
+    """Full name and type (VERSIONED, SEQUENCE) of tables whose rows are in the binlog and not captured."""
+    return [(f"{schema}.{name}", kind) for schema, name, kind in query(conn, SQL["special"])]
 
 
 def captured(
@@ -127,6 +135,13 @@ class Catalog:
             for n, type_, charset, nullable, key, default, extra in found
         ]
         return from_catalog(rows, self._options) if rows else ()
+
+    def special(self, schema: str, table: str) -> str:
+        """VERSIONED or SEQUENCE, if the table is such a one now; else empty."""
+        if not self._server.mariadb:
+            return ""
+        found = query(self._conn, SQL["type"], {"schema": schema, "table": table})
+        return found[0][0] if found and found[0][0] in (VERSIONED, SEQUENCE) else ""
 
     def schema(self, schema: str, table: str) -> TableSchema | None:
         """A table as it is now, or None if it is gone."""

@@ -16,6 +16,21 @@ select t.table_schema,
    and t.table_schema not in ('mysql', 'sys', 'information_schema', 'performance_schema')
  order by t.table_schema, t.table_name;
 
+-- name: special
+-- MariaDB: tables that are not ordinary ones, and yet have rows in the binlog.
+select t.table_schema,
+       t.table_name,
+       t.table_type
+  from information_schema.tables as t
+ where t.table_type in ('SYSTEM VERSIONED', 'SEQUENCE')
+ order by t.table_schema, t.table_name;
+
+-- name: type
+select table_type
+  from information_schema.tables
+ where table_schema = %(schema)s
+   and table_name = %(table)s;
+
 -- name: columns
 -- The columns of one table, in order, with their place in the primary key from 0.
 select c.column_name,

@@ -30,7 +30,9 @@ from connectors.mysql.wire.events import (
 from connectors.mysql.wire.gtid import GtidSet
 from connectors.mysql.wire.gtid_events import (
     PREPARED_XA,
+    ROLLBACK_ALTER,
     STANDALONE,
+    START_ALTER,
     parse_gtid,
     parse_maria_gtid,
     parse_previous_gtids,
@@ -91,6 +93,8 @@ class Controls:
         self._touched = False
         #: Savepoints of the transaction: name, events so far, ordinal.
         self._savepoints: list[tuple[str, int, int]] = []
+        #: The statement takes effect later, or never: an ALTER of MariaDB in two phases.
+        self._half = False
 
     def forget(self) -> None:
         """Tables have changed: ask for each anew."""
@@ -133,6 +137,7 @@ class Controls:
             place.start(position - size, gtid.sid, gtid.number, gtid.committed)
         elif kind == kinds.MARIA_GTID:
             maria = parse_maria_gtid(data, start, end, server_id)
+            self._half = bool(maria.extra & (START_ALTER | ROLLBACK_ALTER))
             self._begin(position - size, events)
             place.start_maria(position - size, (maria.domain, maria.server_id, maria.sequence))
             place.begun = not maria.flags & STANDALONE
@@ -219,13 +224,16 @@ class Controls:
         """A statement that is no part of a transaction's frame: DDL, or a change in statement format."""
         place, act = self.place, said.act
         if act is Act.DML:
-            if not said.tables or any(self.tables.wanted(name) for name in said.tables):
+            if not said.tables or any(self.tables.written(name) for name in said.tables):
                 table = ".".join(said.tables[0]) if said.tables else "an unknown table"
                 raise self._statement_error(query.statement.split(None, 1)[0].lower(), table, entry[4])
         elif act is Act.TRUNCATE_TABLE or act in _SHAPES:
-            if said.temporary:
+            if said.temporary or self._half:
                 return
-            for rel in self.tables.changed(said, query.statement):
+            where = f"{place.file}:{entry[4]}"
+            if act is Act.CREATE_TABLE_AS and self.tables.wanted(said.tables[0]):
+                raise self._statement_error("create table … select", ".".join(said.tables[0]), entry[4])
+            for rel in self.tables.changed(said, where):
                 self._truncate(events, rel, place.transaction or place.make(entry[6], entry[5]))
             if act is not Act.TRUNCATE_TABLE:
                 self.forget()
@@ -291,9 +299,12 @@ class Controls:
         place = self.place
         if verb in ("START", "BEGIN"):
             place.begun = self._withheld = True
-        elif verb == "COMMIT" and xid in place.prepared:
+        elif verb == "COMMIT" and place.prepared.get(xid):
             return self._push_replay(place.prepared[xid], xid, position, timestamp)
         elif verb in ("COMMIT", "ROLLBACK"):
+            if verb == "COMMIT" and xid not in place.prepared:
+                self.tables.unseen(f"{place.file}:{position}")
+                self.forget()
             place.discard(xid)
             place.end(position, timestamp)
         return False
@@ -305,8 +316,8 @@ class Controls:
         touched, self._touched = self._touched, False
         if one_phase and touched:
             return self._push_replay(f"{place.file}:{place.started}", xid, position, timestamp)
-        if touched:
-            place.prepare(xid)
+        if not one_phase:
+            place.prepare(xid, touched=touched)
         self._withheld = False
         place.end(position, timestamp)
         return False

@@ -11,7 +11,7 @@ error that says what was lost and which command repairs it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from connectors.mysql import catalog
@@ -29,14 +29,14 @@ Gtids = GtidSet | MariaPosition
 @dataclass(frozen=True, slots=True)
 class Start:
     """How the stream begins: at ``file`` and ``offset``, or (``file`` empty) behind ``gtids``. ``resume``
-    is the position to go on strictly behind, ``again`` the GTID of a transaction to which ``resume.minor``
-    belongs."""
+    is the position to go on strictly behind, ``again`` the rows taken of transactions that were read in part
+    at another server, by GTID."""
 
     resume: Position
     gtids: Gtids
     file: str = ""
     offset: int = 4
-    again: str = ""
+    again: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,16 +108,16 @@ def resume(name: str, here: Here, state: State) -> Start:
     if number and here.uuid == identity.get("server") and (why := _reset(here, identity, file, offset)):
         raise PositionLost(lost + why, hint=repair)
     why = _other_place(here, identity, file) if number else "the log names no file"
+    again: Mapping[str, int] = identity.get("open", {})
     if not why:
-        return Start(position, gtids, file, offset)
+        return Start(position, gtids, file, offset, again)
     if not known:
         raise PositionLost(
             lost + why, hint="only with GTIDs can another server or binlog be gone on with; " + repair
         )
     if isinstance(gtids, MariaPosition):
         _verify_domains(lost, repair, here, gtids)
-    resumed = Position(position.epoch + (1 if number else 0), 0, position.minor)
-    return Start(resumed, gtids, again=str(identity.get("open", "")))
+    return Start(Position(position.epoch + (1 if number else 0), 0), gtids, again=again)
 
 
 def _verify_gtids(lost: str, repair: str, here: Here, ours: GtidSet, identity: Mapping[str, Any]) -> None:

@@ -63,6 +63,13 @@ class BinlogOptions(SourceOptions):
         "row from "
         "the table; error: stop.",
     )
+    unlogged: Literal["reread", "error", "ignore"] = Field(
+        "reread",
+        description="Rows of a table came or went and the binlog does not say which (partitions dropped, "
+        "truncated or exchanged, another table under its name, an XA transaction that was prepared before we "
+        "began): reread: empty the table in the sinks and read it again, whatever `snapshot` says; error: "
+        "stop; ignore: leave the sinks as they are.",
+    )
     heartbeat: float = Field(
         10.0,
         gt=0,

@@ -16,8 +16,9 @@ from connectors.mysql import catalog
 from connectors.mysql.binlog.options import BinlogOptions
 from connectors.mysql.binlog.transactions import number_of, place_of
 from connectors.mysql.catalog import Table, is_on
-from connectors.mysql.connection import Connection, Server, connect, query, reason
+from connectors.mysql.connection import Connection, Server, connect, query, quote, reason
 from liberator.errors import ConfigError, LiberatorError, SourceError
+from liberator.patterns import Patterns
 from liberator.preflight import Finding
 from liberator.source import SourceStatus, State
 
@@ -215,6 +216,7 @@ def _tables(
         yield Finding("error", "tables", str(exc), exc.hint or "")
         return
     yield Finding("ok", "tables", f"{len(tables)} to capture")
+    yield from _special(options, conn, server)
     names = {t.full_name for t in tables}
     for table in tables:
         yield from _table(table, options, conn)
@@ -229,6 +231,21 @@ def _tables(
                 "not say which rows it changes",
                 "let the application change them, or read the table again from time to time: liberator "
                 "snapshot",
+            )  # fmt: skip
+
+
+def _special(options: BinlogOptions, conn: Connection[Any], server: Server) -> Iterator[Finding]:
+    """What the patterns name, and is left out all the same."""
+    if not server.mariadb:
+        return
+    wanted = Patterns(options.tables)
+    for name, kind in catalog.special(conn):
+        if kind == catalog.VERSIONED and wanted(name):
+            yield Finding(
+                "warning", "versioned", f"{name} is system-versioned and left out: its history stands in the "
+                "binlog as rows like any others",
+                f"leave it out by name (!{name}), or give up its history: "
+                f"alter table {quote(*name.split('.', 1))} drop system versioning",
             )  # fmt: skip
 
 

@@ -148,10 +148,21 @@ class Snapshots(Watcher):
     def replaced(self, name: str) -> None:
         """Other rows are there: in the sinks, those before must go."""
         self._found.pop(name, None)
-        if self._options.snapshot == "none":
-            self.progress.update(name, state="done", id=self._id(name))
-        else:
+        if self._options.unlogged == "reread":
             self._again(name, empty=True)
+        elif name in self.progress:
+            self.progress.update(name, id=self._id(name))
+        else:
+            self.unknown(name)
+
+    def begun(self) -> list[str]:
+        """A table that waits for its first chunk will be read as it is then."""
+        held = self._chunk.table if self._chunk is not None else self._whole and self._whole.table
+        return [
+            name
+            for name, table in self.progress.tables.items()
+            if table.id != _DROPPED and (table.state != "pending" or table.complete or name == held)
+        ]
 
     def dropped(self, name: str) -> None:
         """A table is gone; one that is made under its name later begins empty."""

@@ -11,12 +11,11 @@ either way they are verified against the map, and a contradiction stops the sour
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from connectors.mysql.binlog.options import BinlogOptions
-from connectors.mysql.catalog import SYSTEM, Catalog
+from connectors.mysql.catalog import SYSTEM, VERSIONED, Catalog
 from connectors.mysql.connection import translate
 from connectors.mysql.rows import RowsDecoder
 from connectors.mysql.table_map import TableMap
@@ -27,14 +26,17 @@ from liberator.event import ABSENT, ChangeEvent, Phase, Row, Transaction
 from liberator.patterns import Patterns
 from liberator.schema import Kind, TableSchema
 
+#: The columns of MariaDB's sequences.
+_SEQUENCE: Final = (
+    "next_not_cached_value", "minimum_value", "maximum_value", "start_value", "increment", "cache_size",
+    "cycle_option", "cycle_count",
+)  # fmt: skip
+#: The last columns of its system-versioned tables, if they are not named by hand; the second is in the key.
+_PERIOD: Final = ("row_start", "row_end")
+
 #: Notes an event and says whether it is to be emitted.
 Hook = Callable[[Transaction, ChangeEvent], bool]
 Name = tuple[str, str]
-
-#: What an ``alter table`` does to rows without an event for any of them.
-_ROWS_GO: Final = re.compile(
-    r"\b(?:truncate|drop|exchange|discard|import)\s+(?:partition|tablespace)\b", re.IGNORECASE
-)
 
 
 class Captured:
@@ -70,7 +72,11 @@ class Watcher:
         return False
 
     def replaced(self, name: str) -> None:
-        """Other rows have taken its place, or some have gone without an event."""
+        """Other rows have taken its place, or some have come or gone without an event."""
+
+    def begun(self) -> list[str]:
+        """The tables of which rows were read or changes told."""
+        return []
 
     def dropped(self, name: str) -> None:
         """It is gone."""
@@ -132,9 +138,36 @@ class Tables:
         if not self.wanted((table.database, table.table)):
             return None
         captured = self._live.get(table.layout)
-        if captured is None:
+        if captured is None and not self._special(table):
             captured = self._live[table.layout] = self._captured(table)
         return captured
+
+    def written(self, name: Name) -> bool:
+        """Whether a statement that changes this table, as a statement, changes a captured one. MariaDB writes
+        all changes of tables that are versioned by transactions so."""
+        if not self.wanted(name):
+            return False
+        with translate(f"read the catalog for {name[0]}.{name[1]}"):
+            return not self._catalog.special(*name)
+
+    def _special(self, table: TableMap) -> bool:
+        """Whether it is a sequence or a system-versioned table of MariaDB, which are left out."""
+        name = f"{table.database}.{table.table}"
+        with translate(f"read the catalog for {name}"):
+            kind = self._catalog.special(table.database, table.table)
+        if kind == VERSIONED and name in self._known:
+            raise SourceError(
+                f"table {name} was captured, and has become system-versioned: its history stands in the "
+                "binlog as rows like any others",
+                hint=f"leave it out (tables: !{name}), or alter table … drop system versioning, and read it "
+                f"again: `liberator snapshot --config FILE {self._source} {name}`",
+            )
+        if kind or not table.full:
+            return bool(kind)
+        # As it was then: the catalog may have another table of this name now, or none.
+        names = tuple(column.name for column in table.columns)
+        versioned = names[-2:] == _PERIOD and table.key is not None and len(names) - 1 in table.key
+        return names == _SEQUENCE or versioned
 
     def _captured(self, table: TableMap) -> Captured:
         name = f"{table.database}.{table.table}"
@@ -230,29 +263,49 @@ class Tables:
 
     # -- DDL -------------------------------------------------------------------------------------
 
-    def changed(self, said: Statement, statement: str) -> list[Captured]:
-        """A statement that changes tables; returns those of which a truncate is to be told."""
+    def changed(self, said: Statement, where: str) -> list[Captured]:
+        """A statement, which ends at ``where``, changes tables; returns those of which a truncate is to be
+        told."""
         act = said.act
         names = [self._named(name) for name in said.tables]
         if act is Act.TRUNCATE_TABLE:
             return [c for name in names if self.wanted(name) and (c := self._stand_in(name))]
         emptied: list[Captured] = []
         if act in (Act.CREATE_TABLE, Act.CREATE_TABLE_AS):
-            emptied = self._created(names[:1])
+            emptied = self._created(names[:1], replaces=said.replaces)
         elif act in (Act.DROP_TABLE, Act.DROP_DATABASE):
             self._dropped(names, whole=act is Act.DROP_DATABASE)
         elif act is Act.RENAME_TABLE or said.renamed:
-            self._renamed(names)
-        elif act is Act.ALTER_TABLE and names and self.wanted(names[0]):
+            self._renamed(names, where)
+        elif act is Act.ALTER_TABLE and self.wanted(names[0]):
             self._alter(names[0])
-            if _ROWS_GO.search(statement):
-                self.watcher.replaced(self.full_name(names[0]))
+        if said.silent:
+            for name in filter(self.wanted, names[1:] if said.renamed else names):
+                self._replaced(self.full_name(name), where)
         self._live.clear()
         return emptied
 
-    def _created(self, names: Sequence[Name]) -> list[Captured]:
+    def unseen(self, where: str) -> None:
+        """A transaction ended at ``where`` of which nobody knows the rows."""
+        for full in self.watcher.begun():
+            self._replaced(full, where)
+        self._live.clear()
+
+    def _replaced(self, full: str, where: str) -> None:
+        """Rows came or went without row events: what to do is an option."""
+        if self._options.unlogged == "error":
+            raise SourceError(
+                f"rows of {full} came or went before {where}, and the binlog does not say which",
+                hint="`unlogged: reread` has the table emptied in the sinks and read again, `unlogged: "
+                "ignore` leaves the sinks as they are",
+            )
+        self.watcher.replaced(full)
+
+    def _created(self, names: Sequence[Name], *, replaces: bool) -> list[Captured]:
         emptied = []
         for name in filter(self.wanted, names):
+            if replaces:
+                self.watcher.dropped(self.full_name(name))
             if self.watcher.appeared(self.full_name(name)):
                 self._altered.add(self.full_name(name))
                 if (captured := self._stand_in(name)) is not None:
@@ -284,7 +337,7 @@ class Tables:
         self._altered.add(full)
         self._note(full, known)
 
-    def _renamed(self, names: Sequence[Name]) -> None:
+    def _renamed(self, names: Sequence[Name], where: str) -> None:
         pairs = list(zip(names[::2], names[1::2], strict=False))
         taken = {new for _, new in pairs}
         for old, _ in pairs:
@@ -300,7 +353,7 @@ class Tables:
                 self._alter(new)
             else:
                 self._altered.add(self.full_name(new))
-                self.watcher.replaced(self.full_name(new))
+                self._replaced(self.full_name(new), where)
 
     def _stand_in(self, name: Name) -> Captured | None:
         """For an event without a row: the table as it is known, or as the catalog has it."""

@@ -50,11 +50,17 @@ class Transactions:
     """The stream's place, moved by :mod:`.changes`.
 
     ``position`` is what a state says: everything up to it was read. ``resume`` is where the stream is to go
-    on, strictly behind; ``again`` is the GTID of the transaction to which ``resume.minor`` belongs if the
-    stream comes from another server, where it lies at another place.
+    on, strictly behind; ``again`` are the rows taken of transactions, by GTID, if the stream comes from
+    another server than they did: there they lie at other places, in MariaDB behind those of other domains.
     """
 
-    def __init__(self, resume: Position, file: str, gtids: GtidSet | MariaPosition, again: str = ""):
+    def __init__(
+        self,
+        resume: Position,
+        file: str,
+        gtids: GtidSet | MariaPosition,
+        again: Mapping[str, int] | None = None,
+    ):
         self.position = resume
         self.file = file
         self.base = number_of(file) << OFFSET_BITS if file else 0
@@ -63,7 +69,7 @@ class Transactions:
         self.timestamp = 0
         #: When the present file was begun, seconds since 1970: tells it from another one of the same name.
         self.created = 0
-        #: Prepared XA transactions that hold rows for us: xid → ``file:offset`` of where each begins.
+        #: Prepared XA transactions: xid → ``file:offset`` of where each begins, "" if it has no rows for us.
         self.prepared: dict[str, str] = {}
         #: Behind this place the stream is to rest: a snapshot waits for it.
         self.stop = _NEVER
@@ -74,8 +80,8 @@ class Transactions:
         self.transaction: Transaction | None = None
         self.ordinal = 0
         self.skip = 0
-        #: The GTID of the transaction that was read in part at another server.
-        self.again = again
+        #: The transactions that were read in part at another server, and have not come again.
+        self.again = dict(again or {})
         self._resume = resume
         self._gtid: tuple[Any, ...] | None = None
         self._committed = 0
@@ -103,8 +109,8 @@ class Transactions:
         begun = self.base + offset
         _, major, minor = self._resume
         self.skip = 0 if begun > major else minor if begun == major else _NEVER
-        if self.again and self.gtid == self.again:
-            self.skip, self.again = self._resume.minor, ""
+        if self.again:
+            self.skip = self.again.pop(self.gtid, self.skip)
 
     @property
     def gtid(self) -> str:
@@ -212,9 +218,9 @@ class Transactions:
 
     # -- XA --------------------------------------------------------------------------------------
 
-    def prepare(self, xid: str) -> None:
-        """The open transaction is prepared, with rows for us."""
-        self.prepared = {**self.prepared, xid: f"{self.file}:{self.started}"}
+    def prepare(self, xid: str, *, touched: bool) -> None:
+        """The open transaction is prepared; ``touched``: with rows for us."""
+        self.prepared = {**self.prepared, xid: f"{self.file}:{self.started}" if touched else ""}
 
     def discard(self, xid: str) -> None:
         """A prepared transaction is decided."""
@@ -224,12 +230,15 @@ class Transactions:
     # -- state -----------------------------------------------------------------------------------
 
     @property
-    def partly(self) -> str:
-        """The GTID of the transaction that the position is inside of; empty if it is inside of none."""
-        return self.again or (self.gtid if self.open and self.left else "")
+    def partly(self) -> dict[str, int]:
+        """The rows taken of transactions that were not read to their ends, by GTID."""
+        inside = {self.gtid: self.position.minor} if self.open and self.left and self._gtid else {}
+        return {**self.again, **inside}
 
     def restore(self, identity: Mapping[str, Any]) -> None:
-        """What a state remembers beside the position."""
-        self.prepared = dict(identity.get("prepared", {}))
+        """What a state remembers beside the position. Where prepared transactions lie holds for the server
+        at which they were read."""
+        known = identity.get("prepared", {})
+        self.prepared = {xid: where for xid, where in known.items() if self.file or not where}
         self.timestamp = int(identity.get("timestamp", 0))
         self.created = int(identity.get("created", 0))

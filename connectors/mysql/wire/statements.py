@@ -59,10 +59,13 @@ class Statement:
     #: alter table … rename: ``tables`` is old and new.
     renamed: bool = False
     #: alter table: rows come or go without row events (partitions dropped, truncated, exchanged or
-    #: converted, a tablespace imported or discarded). Of an exchange ``tables`` has the other table as well.
+    #: converted, a tablespace imported or discarded, duplicates left out by ``alter ignore table``). Of an
+    #: exchange and a conversion ``tables`` has the other table as well.
     silent: bool = False
     #: create table … start transaction (MySQL's create table … select): its rows follow as row events.
     opens: bool = False
+    #: create or replace table: one of this name was dropped before.
+    replaces: bool = False
 
 
 def understand(
@@ -138,12 +141,15 @@ def _release(tokens: Tokens, database: str) -> Statement:
 
 
 def _create(tokens: Tokens, database: str) -> Statement:
-    if tokens.skip("OR"):
+    replaces = tokens.skip("OR")
+    if replaces:
         tokens.take()
     temporary = tokens.skip("TEMPORARY")
     if tokens.skip("TABLE"):
         tokens.skip_all("IF", "NOT", "EXISTS")
-        return _create_table(tokens, _name(tokens, database), temporary)
+        said = _create_table(tokens, _name(tokens, database), temporary)
+        said.replaces = replaces
+        return said
     if tokens.skip("DATABASE", "SCHEMA"):
         tokens.skip_all("IF", "NOT", "EXISTS")
         return Statement(Act.CREATE_DATABASE, ((_part(tokens), ""),))
@@ -167,7 +173,7 @@ def _create_table(tokens: Tokens, name: Name, temporary: bool) -> Statement:
         tokens.close()
     before = first
     for token in tokens.outer(first):
-        if token.word in ("SELECT", "AS") or (before.word in ("IGNORE", "REPLACE") and token.mark == "("):
+        if token.word in _FILLS or (before.word in ("IGNORE", "REPLACE") and token.mark == "("):
             act = Act.CREATE_TABLE_AS
             break
         opens = before.word == "START" and token.word == "TRANSACTION"
@@ -186,11 +192,14 @@ def _index(tokens: Tokens, database: str) -> Statement:
 
 
 def _alter(tokens: Tokens, database: str) -> Statement:
-    while tokens.skip("ONLINE", "OFFLINE", "IGNORE"):
-        pass
+    ignore = False
+    while tokens.peek().word in ("ONLINE", "OFFLINE", "IGNORE"):
+        ignore |= tokens.take().word == "IGNORE"
     if tokens.skip("TABLE"):
         tokens.skip_all("IF", "EXISTS")
-        return _alter_table(tokens, database)
+        said = _alter_table(tokens, database)
+        said.silent |= ignore
+        return said
     if tokens.skip("DATABASE", "SCHEMA"):
         token = tokens.peek()
         named = token.name is not None and (token.quoted or token.word not in _DATABASE_OPTIONS)
@@ -211,13 +220,19 @@ def _alter_table(tokens: Tokens, database: str) -> Statement:
             renamed = True
         elif f"{before} {word}" in _SILENT:
             silent = True
-            if before == "EXCHANGE":
-                _part(tokens)
-                if not tokens.skip_all("WITH", "TABLE"):
-                    raise _UnreadableError
-                tables.append(_name(tokens, database))
+            if before in ("EXCHANGE", "CONVERT"):
+                tables.append(_other_table(tokens, database, word))
         before = word
     return Statement(Act.ALTER_TABLE, tuple(tables), renamed=renamed, silent=silent)
+
+
+def _other_table(tokens: Tokens, database: str, what: str) -> Name:
+    """exchange partition p with table t, convert partition p to table t, convert table t to partition p …"""
+    if what == "PARTITION":
+        _part(tokens)
+        if not (tokens.skip("WITH", "TO") and tokens.skip("TABLE")):
+            raise _UnreadableError
+    return _name(tokens, database)
 
 
 def _drop(tokens: Tokens, database: str) -> Statement:
@@ -315,6 +330,9 @@ def _do(tokens: Tokens, database: str) -> Statement:
 #: Words between ``index`` and ``on``: if exists, a name, using and a kind, with comments gone.
 _INDEX_HEAD: Final = 8
 _QUERIES: Final = frozenset(("SELECT", "WITH", "VALUES", "TABLE"))
+#: Behind the head of create table, outside of parentheses: a query follows. "with" also begins other things,
+#: and where it begins a query an "as" comes behind it.
+_FILLS: Final = frozenset(("SELECT", "AS", "VALUES", "TABLE"))
 _RENAMED_PARTS: Final = frozenset(("COLUMN", "INDEX", "KEY"))
 #: Before ``partition``, ``tablespace`` or ``table``: rows come or go, and no row event says so.
 _SILENT: Final = frozenset(
