@@ -115,7 +115,7 @@ def no_replica_answers(db):
         if not old:
             with suppress(pymysql.err.OperationalError):  # it is there already
                 cursor.execute("install plugin rpl_semi_sync_source soname 'semisync_source.so'")
-            cursor.execute(f"set global {name}_wait_for_replica_count = 1")
+        cursor.execute(f"set global {name}_wait_point = AFTER_SYNC")
         cursor.execute(f"set global {name}_timeout = 60000")
         cursor.execute(f"set global {name}_enabled = on")
 
