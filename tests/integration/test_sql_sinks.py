@@ -553,6 +553,49 @@ def test_history_tells_from_when_to_when(target):
     ]
 
 
+def versions(target):
+    """Per version: id, note, the seconds from and to which it was valid, is_current."""
+    stamps = ", ".join(f"substr(cast({name} as text), 18, 2)" for name in ("valid_from", "valid_to"))
+    rows = target.query(f"select id, note, {stamps}, is_current from orders order by id, _position")
+    return [(*row[:4], None if row[4] is None else bool(row[4])) for row in rows]
+
+
+def test_a_history_that_is_read_anew_goes_on_where_nothing_has_changed(target):
+    anew = replace(truncate(ORDERS), phase=Phase.SNAPSHOT)
+    target.apply(transaction(1, *(read(ORDERS, id=n, note="a") for n in range(1, 7))), mode="history")
+    target.apply(
+        transaction(11, anew, read(ORDERS, id=1, note="a")),
+        transaction(12, read(ORDERS, id=2, note="b"), read(ORDERS, id=7, note="new")),
+        transaction(13, replace(update(ORDERS, id=3, n=3), phase=Phase.AHEAD), delete(ORDERS, id=4)),
+        transaction(14, update(ORDERS, id=5, note="c", n=1), read(ORDERS, id=3, note="a", n=3)),
+        mode="history",
+    )
+    expected = [
+        (1, "a", "21", None, True),
+        (2, "a", "21", "32", False),
+        (2, "b", "32", None, True),
+        (3, "a", "21", "33", False),
+        (3, "a", "34", None, True),
+        (4, "a", "21", "33", False),
+        (5, "a", "21", "34", False),
+        (5, "c", "34", None, True),
+        (6, "a", "21", "31", None),  # gone while nobody looked
+        (7, "new", "32", None, True),
+    ]
+    assert versions(target) == expected
+    # Once more, with a new process in its middle: every version is there once, and one of a key is open.
+    target.apply(transaction(15, anew), mode="history")
+    now = [row for row in expected if row[4]]
+    target.apply(
+        transaction(16, *(read(ORDERS, id=row[0], note=row[1], n={3: 3, 5: 1}.get(row[0])) for row in now)),
+        transaction(17, read(ORDERS, id=6, note="a")),
+        mode="history",
+    )
+    settled = [(*row[:4], bool(row[4])) for row in expected]
+    settled.insert(9, (6, "a", "37", None, True))
+    assert versions(target) == settled
+
+
 def test_history_refuses_a_table_without_a_key(target):
     with pytest.raises(SinkError, match="has no key") as caught:
         target.apply(transaction(1, create(BAG, a=1.0)), mode="history")

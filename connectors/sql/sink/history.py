@@ -5,6 +5,11 @@ An update ends the version that is current and begins another one, a delete or a
 is null and ``is_current`` true for the version that holds now. Two versions may have begun in the same
 transaction; ``_position``, which is part of the primary key, tells them apart and sorts them.
 A snapshot's row begins a version only if it differs from the current one.
+
+When a snapshot begins anew because changes were lost, every current version becomes *doubtful*: it ends
+then, and ``is_current`` is null. What the snapshot reads unchanged goes on as if nothing had been; whatever
+else is heard of a row ends its doubtful version at that moment. Doubtful for good are rows that
+were deleted while nobody looked.
 """
 
 from __future__ import annotations
@@ -14,8 +19,10 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, ClassVar
 
+from connectors.sql.dialect import Dialect
 from connectors.sql.sink.fold import Lost, merge, row_left
 from connectors.sql.sink.mode import Mode, Segment, Target, lacks_row, transaction_place
+from connectors.sql.sink.options import SqlSinkOptions
 from connectors.sql.sink.planner import Extra
 from connectors.sql.sink.table import TargetColumn
 from connectors.sql.sink.writer import Terms
@@ -82,6 +89,10 @@ class History(Mode):
 
     extra: ClassVar = Extra((FROM, TO, CURRENT, POSITION), key=(POSITION.name,))
 
+    def __init__(self, dialect: Dialect, options: SqlSinkOptions):
+        super().__init__(dialect, options)
+        self._doubts: dict[str, bool] = {}  # by topic, once known
+
     def suits(self, target: Target) -> None:
         """Versions of a row need a key to be versions of one row."""
         if not target.table.schema.key:
@@ -98,7 +109,9 @@ class History(Mode):
                 if event.operation is Operation.TRUNCATE:
                     self._apply(target, events[start:index])
                     start = index + 1
-                    if self.empties(event):
+                    if self.empties(event) and event.phase is Phase.SNAPSHOT:
+                        self._doubt(target, event)
+                    elif self.empties(event):
                         self._end_all(target, event)
             self._apply(target, events[start:])
 
@@ -113,6 +126,10 @@ class History(Mode):
         reads = [c.read.full() for c in chains.values() if c.read is not None]
         versions = list(chain.from_iterable(c.versions for c in chains.values()))
         carried = [v for v in versions if v.base is not None]
+        if self._doubtful(target):
+            self._confirm(target, reads)
+            heard = [_ending(c.closed) for c in chains.values() if c.read is None and c.closed is not None]
+            self._end(target, reads + heard, which=self._in_doubt(target))
         if reads:
             self._end(target, reads, self._differs(target))
             writer.insert(reads, unless=self._is_current(target))
@@ -136,13 +153,20 @@ class History(Mode):
             raise lacks_row(target.table.name, version.event)
         return False
 
-    def _end(self, target: Target, rows: Sequence[Row], more: Callable[[Terms], str] | None = None) -> None:
-        """End the current versions of the keys of ``rows``, at the time that each row begins."""
+    def _end(
+        self,
+        target: Target,
+        rows: Sequence[Row],
+        more: Callable[[Terms], str] | None = None,
+        which: str = "",
+    ) -> None:
+        """End the current versions of the keys of ``rows`` (or those of a condition, ``which``), at the time
+        that each row begins."""
         if not rows:
             return
         key = target.table.key[:-1]
         ended = [(*r[:-4], r[-4], r[-4], False, r[-1]) for r in rows]
-        current = self._is_current(target)
+        current = which or self._is_current(target)
 
         def where(terms: Terms) -> str:
             condition = f"{terms.match(key)} and {current}"
@@ -155,6 +179,41 @@ class History(Mode):
         stamp = event.transaction.timestamp
         row = (*(None,) * len(target.table.schema.columns), stamp, stamp, False, "")
         target.writer.change(columns, [row], lambda _: self._is_current(target))
+
+    # What a snapshot that begins anew makes of the versions there.
+
+    def _doubt(self, target: Target, event: ChangeEvent) -> None:
+        """End all current versions for now; what an earlier snapshot left in doubt is so no longer."""
+        columns = (self._column(target, TO), self._column(target, CURRENT))
+        stamp = event.transaction.timestamp
+        nothing = (None,) * len(target.table.schema.columns)
+        settled, doubtful = (*nothing, stamp, stamp, False, ""), (*nothing, stamp, stamp, None, "")
+        target.writer.change(columns[1:], [settled], lambda _: self._in_doubt(target))
+        target.writer.change(columns, [doubtful], lambda _: self._is_current(target))
+        self._doubts[target.table.topic] = True
+
+    def _confirm(self, target: Target, reads: Sequence[Row]) -> None:
+        """Rows that a snapshot has read as they were: their doubtful version is current again."""
+        if not reads:
+            return
+        key, doubtful, differs = target.table.key[:-1], self._in_doubt(target), self._differs(target)
+        current = [(*r[:-4], r[-4], None, True, r[-1]) for r in reads]
+        columns = (self._column(target, TO), self._column(target, CURRENT))
+        target.writer.change(
+            columns, current, lambda terms: f"{terms.match(key)} and {doubtful} and not ({differs(terms)})"
+        )
+
+    def _doubtful(self, target: Target) -> bool:
+        """Whether the table has doubtful versions; looked up once."""
+        topic = target.table.topic
+        if topic not in self._doubts:
+            name = self.dialect.quoted(target.table.name)
+            found, _ = self.dialect.execute(f"select 1 from {name} where {self._in_doubt(target)} limit 1")
+            self._doubts[topic] = bool(found)
+        return self._doubts[topic]
+
+    def _in_doubt(self, target: Target) -> str:
+        return f"{self.dialect.quote(self._column(target, CURRENT).name)} is null"
 
     def _differs(self, target: Target) -> Callable[[Terms], str]:
         width = len(target.table.schema.columns)
