@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -127,9 +128,10 @@ class MySqlTarget(Target):
     def run(self, script: str, mode: str = "STRICT_ALL_TABLES") -> None:
         """Run a script as its author meant it: by default as the servers read one."""
         with self._connected(mode) as conn, conn.cursor() as cursor:
-            cursor.execute(script.encode())
-            while cursor.nextset():
-                pass
+            for part in requests(script):
+                cursor.execute(part.encode())
+                while cursor.nextset():
+                    pass
 
     def _connected(
         self, mode: str = "ANSI,STRICT_ALL_TABLES,NO_BACKSLASH_ESCAPES"
@@ -137,6 +139,17 @@ class MySqlTarget(Target):
         conn = connect(self.url, client_flag=CLIENT.MULTI_STATEMENTS)
         conn.query(f"set session sql_mode = '{mode}'".encode())
         return closing(conn)
+
+
+def requests(script: str) -> Iterator[str]:
+    """What the servers' client sends of a script; many statements at once, where none sets a delimiter."""
+    script = re.sub(r"^--( .*)?$", "", script, flags=re.MULTILINE)
+    delimiter = ";"
+    for number, part in enumerate(re.split(r"^DELIMITER (\S+)\s*$", script, flags=re.MULTILINE)):
+        if number % 2:
+            delimiter = part
+        else:
+            yield from filter(str.strip, [part] if delimiter == ";" else part.split(delimiter))
 
 
 def mysql_target(request: pytest.FixtureRequest, kind: str, monkeypatch: pytest.MonkeyPatch) -> MySqlTarget:

@@ -3,20 +3,16 @@ server says."""
 
 from __future__ import annotations
 
-import datetime
-import struct
 from collections.abc import Iterator
-from decimal import Decimal
-from typing import Any
 
 import pytest
 
 from connectors.mysql.native import TypeOptions
-from connectors.mysql.values import decimals
 from liberator.errors import DecodeError
 from liberator.schema import Kind
 from tests.fix_mysql import fresh_database
 from tests.mysqllab import Lab, Read
+from tests.mysqltext import agrees
 
 PROVIDERS = ("mysql", "mariadb")
 
@@ -166,7 +162,7 @@ def check(read: Read) -> None:
         if text is None:
             assert streamed is None
         else:
-            agrees(read, text, streamed)
+            agrees(read.column.type, text, streamed)
     if read.column.type.kind in (Kind.UUID, Kind.NATIVE) or (
         read.column.native == "json" != read.mapped.native
     ):
@@ -175,43 +171,6 @@ def check(read: Read) -> None:
     assert read.mapped.nullable == read.column.nullable
     if "(7,2)" not in read.column.native and "(10,3)" not in read.column.native:
         assert read.mapped.native == read.column.native.replace("tinyint(1)", "tinyint")
-
-
-def agrees(read: Read, text: bytes, value: Any) -> None:
-    """A value is what the server's text says, read in another way than the product does."""
-    type_ = read.column.type
-    match type_.kind:
-        case Kind.INT16 | Kind.INT32 | Kind.INT64 | Kind.UINT64:
-            assert value == int(text)
-        case Kind.DECIMAL:
-            assert Decimal(text.decode()) == Decimal(decimals.spell(value, type_.scale or 0))
-        case Kind.FLOAT32:
-            assert struct.unpack("f", struct.pack("f", value))[0] == value
-            assert float(text) == pytest.approx(value, rel=1e-5)
-        case Kind.FLOAT64:
-            assert float(text) == value
-        case Kind.BYTES | Kind.GEOMETRY | Kind.BITS | Kind.ARRAY:
-            assert raw(type_.kind, value, len(text)) == text
-        case _ if isinstance(value, str):
-            assert value == text.decode()
-        case Kind.DATE:
-            assert (datetime.date(1970, 1, 1) + datetime.timedelta(value)).isoformat() == text.decode()
-        case _:
-            moment = (datetime.datetime(1970, 1, 1) + datetime.timedelta(microseconds=value)).isoformat(" ")
-            printed = text.decode() if type_.kind is not Kind.TIME else "1970-01-01 " + text.decode()
-            assert moment == datetime.datetime.fromisoformat(printed).isoformat(" ")
-
-
-def raw(kind: Kind, value: Any, size: int) -> bytes:
-    """The bytes that the server sends for a value."""
-    match kind:
-        case Kind.GEOMETRY:
-            return struct.pack("<I", value[1]) + value[0]
-        case Kind.BITS:
-            return int(value, 2).to_bytes(size, "big")
-        case Kind.ARRAY:
-            return struct.pack(f"<{len(value)}f", *value)
-    return value
 
 
 def test_zero_dates_become_null_or_an_error_as_the_user_says(lab: Lab) -> None:
