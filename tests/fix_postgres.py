@@ -24,6 +24,8 @@ GIVEN = "LIBERATOR_TEST_POSTGRES"
 DEBIAN_15 = Path("/usr/lib/postgresql/15/bin")
 #: The machine does not crash during the tests, and what a killed server wrote is there all the same.
 UNSYNCED = {"fsync": "off", "full_page_writes": "off"}
+#: For tests: as above, and transactions can be prepared.
+SETTINGS = {**UNSYNCED, "max_prepared_transactions": "4"}
 
 
 class GivenServer:
@@ -44,7 +46,7 @@ def postgres() -> Iterator[PostgresServer | GivenServer]:
     if given := os.environ.get(GIVEN):
         yield GivenServer(given)
         return
-    with PostgresServer(settings=UNSYNCED) as server:
+    with PostgresServer(settings=SETTINGS) as server:
         yield server
 
 
@@ -53,7 +55,7 @@ def postgres15() -> Iterator[PostgresServer]:
     """A Postgres 15 from Debian's package, where it is installed."""
     if not (DEBIAN_15 / "initdb").exists():
         pytest.skip(f"Debian's Postgres 15 is not installed ({DEBIAN_15})")
-    with PostgresServer(binaries=DEBIAN_15, settings=UNSYNCED) as server:
+    with PostgresServer(binaries=DEBIAN_15, settings=SETTINGS) as server:
         yield server
 
 

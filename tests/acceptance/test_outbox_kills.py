@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import os
 import random
+import sqlite3
 import threading
 import time
 from collections import Counter
@@ -65,6 +66,7 @@ class Publishing:
                     ]
                     connection.commit()
                     self.ids += ids
+                    time.sleep(0.01)  # leaves the machine to those who are killed
         except BaseException as exc:
             self._failure = exc
 
@@ -122,3 +124,21 @@ def test_killed_on_mysql(tmp_path, mysql_database, options):
         for statement in filter(str.strip, OUTBOX.ddl("mysql").split(";\n")):
             db.cursor().execute(statement)
     survives(tmp_path, mysql_database, lambda: connected(mysql_database).thing, lambda c: c.begin(), options)
+
+
+def test_killed_on_sqlite(tmp_path):
+    path = tmp_path / "shop.db"
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("pragma journal_mode = wal")
+        db.executescript(OUTBOX.ddl("sqlite"))
+
+    def connect():
+        db = sqlite3.connect(path, timeout=60, isolation_level=None)
+        db.execute("pragma synchronous = off")
+        return db
+
+    options = {"drain": "mark", "keep": 0.01}
+    ids = survives(tmp_path, f"sqlite:///{path}", connect, lambda db: db.execute("begin immediate"), options)
+    assert len(ids) > 100
+    with closing(sqlite3.connect(path)) as db:
+        assert db.execute("select count(*) from outbox where published_at is null").fetchone() == (0,)

@@ -163,21 +163,34 @@ def test_an_open_transaction_of_mysql_is_waited_for_and_named(mysqls_database, t
         opened.close()
 
 
-def test_a_prepared_transaction_is_waited_for(database, shop, tmp_path):
+@pytest.mark.parametrize("horizon", ["lockers", "xid8", "oldest"])
+def test_a_prepared_transaction_is_waited_for(database, shop, tmp_path, horizon):
     if shop.execute("show max_prepared_transactions").fetchone()[0] == "0":
         pytest.skip("this server prepares no transactions")
-    opened = source(database, tmp_path, mode="incrementing", incrementing_column="id")
+    options = {"mode": "incrementing", "incrementing_column": "id"}
+    if horizon == "oldest":
+        options = {"mode": "timestamp", "timestamp_column": "at"}
+    if horizon == "xid8":
+        shop.execute("alter table orders add liberator_tx xid8 not null default pg_current_xact_id()")
+    opened = source(database, tmp_path, **options)
     opened.open(None)
+    read(opened)
     with psycopg.connect(database) as other:
         other.execute("insert into orders (note) values ('late')")
         shop.execute("insert into orders (note) values ('early')")
         assert opened.read().events == []
         other.execute("prepare transaction 'held'")
         other.rollback()
-    for _ in range(20):
-        assert opened.read().events == []
-    shop.execute("commit prepared 'held'")
-    assert brief(read(opened)[0]) == [("read", 1), ("read", 2)]
+    try:
+        for _ in range(20):
+            assert opened.read().events == []
+        held = source(database, tmp_path, **options).status(None).details["horizon_held_by"]
+        assert any("held" in holder["application"] for holder in held)
+    finally:
+        shop.execute("commit prepared 'held'")
+    assert sorted(brief(read(opened)[0])) == [
+        ("create" if horizon == "lockers" else "read", n) for n in (1, 2)
+    ]
     opened.close()
 
 
