@@ -109,6 +109,13 @@ class Progress:
         complete = known is not None and known.complete and not empty
         self.update(table, estimate=estimate, settle=settle, replace=empty, complete=complete)
 
+    def anew(self) -> None:
+        """Changes were lost: every table is emptied and read from its beginning, as if it were new. Sinks
+        may lack rows until then, so nothing counts as complete."""
+        for name, known in self.tables.items():
+            self.tables[name] = TableProgress(estimate=known.estimate, replace=True, id=known.id)
+        self._json = None
+
     def advance(self, table: str, rows: int, cursor: tuple[str, ...] | None) -> None:
         """``rows`` more rows were emitted, the last with key ``cursor``."""
         self.update(table, state="reading", rows=self[table].rows + rows, cursor=cursor, replace=False)

@@ -11,6 +11,7 @@ from connectors.postgres.wal.replication import ReplicationStream
 from liberator.errors import ConfigError, PositionLost, SourceError
 from liberator.event import ABSENT, Operation, Phase
 from liberator.source import State
+from tests.targets import PostgresTarget, SqliteTarget
 from tests.wal import Wal, brief, reading, run, together
 
 ORDERS = "create table orders (id bigint primary key, note text, big text)"
@@ -416,6 +417,40 @@ def test_recovery_begins_a_new_epoch_and_rebuilds_the_tables(orders):
     (event,) = wal.read()
     assert event.position.epoch == 2
     wal.close()
+
+
+def test_after_a_recovery_sinks_are_right_and_a_history_has_no_false_versions(database, database2, tmp_path):
+    run(
+        database,
+        "create table docs (id int primary key, n int, body text)",
+        "alter table docs alter body set storage external",
+        "insert into docs select i, 0, repeat('kept ', 1000) from generate_series(1, 4) i",
+    )
+    wal = Wal(database, tables=["public.docs"]).open()
+    lives = [wal.read()]
+    wal.close()
+    run(
+        database,
+        "select pg_drop_replication_slot('liberator_wal')",
+        "insert into docs values (5, 0, repeat('unseen ', 1000))",
+        "delete from docs where id = 1",
+    )
+    wal.state = wal.make().recover(wal.state)
+    wal.open()
+    # Before a row of the new snapshot is out: neither the row nor the body of number 5 is in any sink.
+    run(database, "update docs set n = 1 where id in (2, 5)")
+    lives.append(wal.read())
+    wal.close()
+    with psycopg.connect(database) as conn:
+        there = set(conn.execute("select id, n, body from docs").fetchall())
+    for target in (SqliteTarget(tmp_path / "copy.db"), PostgresTarget(database2)):
+        target.apply(*lives)
+        assert target.rows("docs") == there
+        target.execute("drop table docs")
+        target.apply(*lives, name="versions", mode="history", table="{table}_versions")
+        rows = target.query("select id, n, body, is_current from docs_versions")
+        assert sorted((i, n) for i, n, *_ in rows) == [(1, 0), (2, 0), (2, 1), (3, 0), (4, 0), (5, 1)]
+        assert {row[:3] for row in rows if row[3]} == there
 
 
 def test_a_slot_in_use_is_retryable_and_says_so(orders):

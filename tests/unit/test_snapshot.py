@@ -150,6 +150,20 @@ def test_an_emptied_table_is_new_again():
     assert not progress["a"].complete
 
 
+def test_after_a_loss_every_table_is_new_again_and_keeps_only_what_it_is():
+    progress = Progress()
+    for name in ("a", "b"):
+        progress.request(name, 10)
+        progress.update(name, id="4711", cut="1:2:@3", strays=(("7",),), again=True)
+    progress.finish("b")
+    before = progress.to_json()
+    progress.anew()
+    assert progress.pending == ["a", "b"]
+    assert progress.to_json() is not before
+    table = {"state": "pending", "rows": 0, "estimate": 10, "id": "4711", "replace": True}
+    assert progress.to_json()["tables"] == {"a": table, "b": table}
+
+
 def test_visibility_follows_the_transaction_ids_around_their_wrap():
     low = Visibility.parse("100:110:103,105")
     assert [xid for xid in range(98, 113) if low(xid)] == [98, 99, 100, 101, 102, 104, 106, 107, 108, 109]

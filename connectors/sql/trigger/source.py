@@ -331,10 +331,7 @@ class TriggerSource(Source):
     def recover(self, state: State) -> State:
         """The state after a gap was accepted: a new epoch, all tables emptied and read anew."""
         progress = Progress(state.snapshot)
-        for name, table in list(progress.tables.items()):
-            progress.update(
-                name, state="pending", rows=0, estimate=table.estimate, cursor=None, replace=True, cut=None
-            )
+        progress.anew()
         return State(Position(state.position.epoch + 1, 0), {}, progress.to_json(), {})
 
     # -- set-up ------------------------------------------------------------------------------------
