@@ -31,6 +31,11 @@ _SIZES: Final = {
 }  # fmt: skip
 #: Bytes of the temporal types with fractions, without the fraction.
 _FRACTIONAL: Final = {Wire.TIME2: 3, Wire.DATETIME2: 5, Wire.TIMESTAMP2: 4}
+#: Bytes of MariaDB's older forms of them, by digits.
+_OLD_FRACTIONAL: Final = {
+    Wire.TIME: (3, 4, 4, 5, 5, 5, 6), Wire.DATETIME: (5, 6, 6, 7, 7, 7, 8),
+    Wire.TIMESTAMP: (4, 5, 5, 6, 6, 7, 7),
+}  # fmt: skip
 _BLOBS: Final = frozenset(
     {
         Wire.TINY_BLOB, Wire.BLOB, Wire.MEDIUM_BLOB, Wire.LONG_BLOB, Wire.BLOB_COMPRESSED, Wire.JSON,
@@ -61,7 +66,7 @@ class Cell:
 def cell(mapped: MapColumn, column: Column, options: TypeOptions) -> Cell:
     """The cell of a column. Raises SchemaError for a type that cannot be read."""
     native = NativeType.parse(column.native)
-    size, prefix = _extent(mapped)
+    size, prefix = _extent(mapped, native)
     charset = _charset(mapped, native)
     made = Cell(column, mapped, native, size, prefix, bytes, charset)
     made.value = _value(made, options)
@@ -71,9 +76,11 @@ def cell(mapped: MapColumn, column: Column, options: TypeOptions) -> Cell:
     return made
 
 
-def _extent(mapped: MapColumn) -> tuple[int, int]:
+def _extent(mapped: MapColumn, native: NativeType) -> tuple[int, int]:
     """``size`` and ``prefix``."""
     wire = mapped.wire
+    if native.old and wire in _OLD_FRACTIONAL:
+        return _OLD_FRACTIONAL[wire][native.digits], 0
     if wire in _SIZES:
         return _SIZES[wire], 0
     if wire in _FRACTIONAL:
@@ -103,6 +110,8 @@ def _value(made: Cell, options: TypeOptions) -> Value:
     wire = mapped.wire
     if wire in _INTEGERS:
         return _integer(made)
+    if native.old and wire in _OLD_TEMPORAL:
+        return _OLD_TEMPORAL[wire](native.digits, temporal.odd_policy(options.zero_dates))
     if wire in _TEMPORAL:
         return _TEMPORAL[wire](mapped.scale, temporal.odd_policy(options.zero_dates))
     if wire in _SIMPLE:
@@ -244,6 +253,26 @@ def _old_timestamp(_: int, odd: temporal.Odd) -> Value:
     return lambda data: plain(data[::-1])
 
 
+def _old_fine_time(digits: int, _: temporal.Odd) -> Value:
+    return lambda data: temporal.old_fine_time(digits, int.from_bytes(data, "big"))
+
+
+def _old_fine_datetime(digits: int, odd: temporal.Odd) -> Value:
+    return lambda data: temporal.old_fine_datetime(odd, digits, int.from_bytes(data, "big"))
+
+
+def _old_fine_timestamp(digits: int, odd: temporal.Odd) -> Value:
+    scale = 10 ** (6 - digits)
+
+    def value(data: bytes) -> Any:
+        seconds, micros = int.from_bytes(data[:4], "big"), int.from_bytes(data[4:], "big") * scale
+        if micros >= temporal.SECOND:
+            raise ValueError("not a timestamp")
+        return seconds * temporal.SECOND + micros if seconds else temporal.odd_timestamp(odd, digits, micros)
+
+    return value
+
+
 _INTEGERS: Final = frozenset({Wire.TINY, Wire.SHORT, Wire.INT24, Wire.LONG, Wire.LONGLONG})
 _SIMPLE: Final[dict[Wire, Value]] = {
     Wire.FLOAT: lambda data: _float(data)[0],
@@ -261,4 +290,9 @@ _TEMPORAL: Final[dict[Wire, Callable[[int, temporal.Odd], Value]]] = {
     Wire.TIME2: _time,
     Wire.DATETIME2: _datetime,
     Wire.TIMESTAMP2: _timestamp,
+}
+_OLD_TEMPORAL: Final[dict[Wire, Callable[[int, temporal.Odd], Value]]] = {
+    Wire.TIME: _old_fine_time,
+    Wire.DATETIME: _old_fine_datetime,
+    Wire.TIMESTAMP: _old_fine_timestamp,
 }

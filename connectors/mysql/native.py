@@ -54,6 +54,7 @@ _ALIASES: Final = {
     "integer": "int", "dec": "decimal", "numeric": "decimal", "fixed": "decimal", "real": "double",
     "bool": "tinyint", "boolean": "tinyint", "geomcollection": "geometrycollection",
 }  # fmt: skip
+_OLD: Final = "mariadb-5.3"
 _DEFAULT_CHARSET: Final = "utf8mb4"
 _SPELLED = re.compile(r"(\w+)\s*(?:\(((?:'(?:[^'\\]|''|\\.)*'|[^'()])*)\))?(.*)", re.DOTALL)
 _LABEL = re.compile(r"'((?:[^'\\]|''|\\.)*)'", re.DOTALL)
@@ -79,6 +80,8 @@ class NativeType:
     charset: str | None = None
     labels: tuple[str, ...] = ()
     compressed: bool = False
+    #: A temporal with a fraction as MariaDB stored it before 10.1 (mysql56_temporal_format=OFF).
+    old: bool = False
 
     @classmethod
     def parse(cls, text: str, charset: str | None = None) -> NativeType:
@@ -105,7 +108,9 @@ class NativeType:
             )
             return cls(name, charset=charset, labels=labels)
         numbers = [int(number) for number in inside.split(",")] if inside else []
-        return cls(name, *_parameters(name, numbers), "unsigned" in rest, charset, (), compressed)
+        length, scale = _parameters(name, numbers)
+        old = name in TEMPORAL and bool(scale) and _OLD in rest
+        return cls(name, length, scale, "unsigned" in rest, charset, (), compressed, old)
 
     def __str__(self) -> str:
         text = self.name
@@ -120,6 +125,8 @@ class NativeType:
             text += " unsigned"
         if self.compressed:
             text += " compressed"
+        if self.old:
+            text += f" /* {_OLD} */"
         if self.charset not in (None, _DEFAULT_CHARSET):
             text += f" character set {self.charset}"
         return text

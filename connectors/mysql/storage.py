@@ -20,6 +20,8 @@ _TEMPORAL: Final = {
     Wire.TIME: "time", Wire.DATETIME: "datetime", Wire.TIMESTAMP: "timestamp", Wire.TIME2: "time",
     Wire.DATETIME2: "datetime", Wire.TIMESTAMP2: "timestamp",
 }  # fmt: skip
+#: Of these a map does not tell the digits.
+_OLD: Final = frozenset({Wire.TIME, Wire.DATETIME, Wire.TIMESTAMP})
 _CHARACTER: Final = {
     Wire.STRING: "char", Wire.VAR_STRING: "varchar", Wire.VARCHAR: "varchar",
     Wire.VARCHAR_COMPRESSED: "varchar",
@@ -149,7 +151,9 @@ _CHECKS: Final[Mapping[frozenset[Wire], _Check]] = {
         t.name == "decimal" and (c.precision, c.scale) == (t.length, t.scale)
     ),
     frozenset(_PLAIN): lambda c, t: _PLAIN[c.wire] == t.name,
-    frozenset(_TEMPORAL): lambda c, t: _TEMPORAL[c.wire] == t.name and c.scale == t.digits,
+    frozenset(_TEMPORAL): lambda c, t: (
+        _TEMPORAL[c.wire] == t.name and (c.scale == t.digits or (t.old and c.wire in _OLD))
+    ),
     frozenset({Wire.BIT}): lambda c, t: t.name == "bit" and c.length == t.length,
     frozenset({Wire.GEOMETRY}): _fits_geometry,
     frozenset({Wire.VECTOR}): lambda c, t: t.name == "vector" and c.dimensions in (None, t.length),

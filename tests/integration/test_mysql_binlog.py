@@ -620,6 +620,37 @@ def test_a_transaction_of_many_rows_passes_in_bounded_pieces(mysqls_database):
         assert max(sizes) < 3000
 
 
+def test_no_commit_of_a_semi_synchronous_source_waits_for_a_reader(mysqls_database):
+    run(mysqls_database, TABLE)
+    maria = is_mariadb(mysqls_database)
+    prefix, other = ("rpl_semi_sync_master", "slave") if maria else ("rpl_semi_sync_source", "replica")
+    if not maria:
+        run(mysqls_database, "install plugin rpl_semi_sync_source soname 'semisync_source.so'")
+    try:
+        with reading(mysqls_database) as binlog:
+            binlog.read()
+            run(
+                mysqls_database,
+                f"set global {prefix}_timeout = 60000",
+                f"set global {prefix}_wait_no_{other} = off",
+                f"set global {prefix}_enabled = on",
+                "insert into t values (1, 1, 'a')",
+            )
+            assert notes(binlog.read()) == [("create", (1,), "a")]
+            told = rows(mysqls_database, f"show global status like '{prefix}_%'")
+            told = {name.lower(): value for name, value in told}
+            assert (told[f"{prefix}_clients"], told[f"{prefix}_yes_tx"]) == ("0", "0")
+    finally:
+        run(mysqls_database, f"set global {prefix}_enabled = off")
+        if not maria:
+            run(mysqls_database, "uninstall plugin rpl_semi_sync_source")
+
+
+@pytest.mark.parametrize("kind", ["mysql", "mariadb"])
+def test_events_name_the_kind_of_server_that_the_url_names(kind):
+    assert Binlog(f"{kind}://root@127.0.0.1/shop").make().connector == kind
+
+
 def test_a_second_reader_with_the_same_server_id_is_told_so(mysql_database):
     run(mysql_database, TABLE)
     with (

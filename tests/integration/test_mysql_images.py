@@ -188,9 +188,28 @@ def test_mariadb_s_older_forms_of_times_are_read_too(lab: Lab) -> None:
         pytest.skip("MySQL has them no longer")
     other = Lab(lab.url, TypeOptions(zero_dates="string"))
     other.execute("set global mysql56_temporal_format = off")
+    fraction = "123456"
+    fine = {}
+    for n in range(1, 7):
+        most, some = "9" * n, fraction[:n]
+        fine |= {
+            f"datetime({n})": [
+                f"'2024-02-29 12:34:56.{some}'", f"'9999-12-31 23:59:59.{most}'",
+                f"'0001-01-01 00:00:00.{some}'", "0", f"'2024-00-01 01:02:03.{some}'", "null",
+            ],
+            f"timestamp({n}) null": [
+                f"'2024-02-29 12:34:56.{some}'", f"'2038-01-19 03:14:07.{most}'", "'1970-01-01 00:00:01'",
+                "0", "null",
+            ],
+            f"time({n})": [
+                f"'12:34:56.{some}'", f"'-00:00:00.{some}'", f"'-838:59:59.{most}'", f"'838:59:59.{most}'",
+                "0", "null",
+            ],
+        }  # fmt: skip
     try:
         read = other.read_all(
-            {
+            fine
+            | {
                 "datetime": ["'2024-02-29 12:34:56'", "0", "'2024-00-01 00:00:00'", "null"],
                 "timestamp null": ["'2024-02-29 12:34:56'", "0", "null"],
                 "time": ["'12:34:56'", "'-838:59:59'", "'838:59:59'", "null"],
@@ -202,6 +221,8 @@ def test_mariadb_s_older_forms_of_times_are_read_too(lab: Lab) -> None:
     assert all(values.stream == values.selected for values in read.values())
     assert read["time"].stream == [45_296_000_000, "-838:59:59", "838:59:59", None]
     assert read["datetime"].stream[1:] == ["0000-00-00 00:00:00", "2024-00-01 00:00:00", None]
+    assert read["time(2)"].stream[:3] == [45_296_120_000, "-00:00:00.12", "-838:59:59.99"]
+    assert read["datetime(3)"].stream[3:] == ["0000-00-00 00:00:00.000", "2024-00-01 01:02:03.123", None]
 
 
 def test_the_end_of_a_statement_is_told(lab: Lab) -> None:

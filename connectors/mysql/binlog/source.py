@@ -67,6 +67,8 @@ class MysqlBinlog(Source):
 
     def __init__(self, name: str, config: Any):
         super().__init__(name, config)
+        # In Debezium's words, and by the URL: events are laid out before we connect.
+        self.connector = "mariadb" if config.url.startswith("mariadb:") else "mysql"  # type: ignore[misc]
         self.server_id = config.server_id or derived_server_id(name, config.url)
         self._conn: Connection[Any] | None = None
         self._stream: BinlogStream | None = None

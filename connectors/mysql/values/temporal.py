@@ -8,8 +8,8 @@ times outside a day.
 The same minute, and even more the same day, occurs in many rows, so both are remembered in dicts that are
 emptied when they grow too large. In these, None means that the date is an odd one.
 
-Packed forms: ``my_datetime_packed_to_binary`` and its sisters in ``mysys/my_time.cc``; the older ones,
-without fractions, in ``sql/field.cc``.
+Packed forms: ``my_datetime_packed_to_binary`` and its sisters in ``mysys/my_time.cc``; the older ones in
+``sql/field.cc``, in MariaDB also those with fractions (``Field_datetime_hires``).
 """
 
 from __future__ import annotations
@@ -186,6 +186,30 @@ def old_datetime(odd: Odd, number: int) -> _Value:
     if count is None:
         return odd(f"{text} {spell_clock(seconds, 0, 0)}")
     return count * DAY + seconds * SECOND
+
+
+def old_fine_time(digits: int, number: int) -> int | str:
+    """A time with a fraction as MariaDB stored it before 10.1: a count of its smallest unit."""
+    number -= (_MOST_HOURS * 3600 + 3600) * 10**digits
+    seconds, fraction = divmod(abs(number), 10**digits)
+    if seconds > _MOST_HOURS * 3600 + 3599:
+        raise ValueError("not a time")
+    return _clock_value(seconds, fraction * 10 ** (6 - digits), number < 0, digits)
+
+
+def old_fine_datetime(odd: Odd, digits: int, number: int) -> _Value:
+    """A datetime with a fraction as MariaDB stored it before 10.1: months of 32 days, years of 13 months."""
+    unit: int = 10**digits
+    rest, fraction = divmod(number, unit)
+    micros = fraction * (SECOND // unit)
+    rest, seconds = divmod(rest, 86_400)
+    rest, day = divmod(rest, 32)
+    year, month = divmod(rest, 13)
+    text = spell_date(year, month, day)
+    count = days(year, month, day)
+    if count is None:
+        return odd(f"{text} {spell_clock(seconds, micros, digits)}")
+    return count * DAY + seconds * SECOND + micros
 
 
 DAYS: Final = _Days()
