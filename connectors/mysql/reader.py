@@ -18,12 +18,12 @@ from pymysql.connections import Connection
 from connectors.mysql import catalog
 from connectors.mysql.binlog.chunks import decoded
 from connectors.mysql.connection import Server, code, connect, literal, query, quote, translate
-from connectors.mysql.native import DEFAULTS
+from connectors.mysql.native import TypeOptions
 from connectors.mysql.result import ResultColumn, from_result
 from connectors.mysql.results import TextResult
 from connectors.mysql.sink import literals
 from connectors.mysql.sink.column_types import Flavour
-from connectors.mysql.text_rows import TextRows
+from connectors.mysql.text_rows import TextRows, ZeroDate
 from connectors.sql import spelling
 from connectors.sql.clock import wall
 from connectors.sql.reader import Access, Reader, Selected, SourceTable, UnknownShape, digester
@@ -66,7 +66,8 @@ class MysqlReader(Reader):
         self._conn = connect(self.url, self.application)
         self._server = Server.of(self._conn)
         self.name = self._server.flavour
-        self._catalog = catalog.Catalog(self._conn, self._server, DEFAULTS)
+        self.types = TypeOptions(self.zero_dates)
+        self._catalog = catalog.Catalog(self._conn, self._server, self.types)
         self._database = self.fetch("select coalesce(database(), '')")[0][0]
 
     def close(self) -> None:
@@ -145,7 +146,8 @@ class MysqlReader(Reader):
                 ResultColumn(
                     f.name, f.type_code, f.charsetnr, f.length, f.flags, f.scale,
                     getattr(f, "extended", ""),
-                )
+                ),
+                self.types,
             )
             for f in fields
         ]  # fmt: skip
@@ -155,13 +157,13 @@ class MysqlReader(Reader):
 
     def listed(self, schema: TableSchema) -> str:
         """Each column in the form in which nothing of it is lost."""
-        return ", ".join(_text_rows(schema).select)
+        return ", ".join(_text_rows(schema, self.types).select)
 
     def select(
         self, sql: str, schema: TableSchema, budget: int = 1 << 30, places: Sequence[int] = ()
     ) -> Selected:
         """Packet by packet; what lies behind ``budget`` is read off and thrown away."""
-        text = _text_rows(schema)
+        text = _text_rows(schema, self.types)
         name = f"{schema.schema}.{schema.table}"
         with translate(f"read {name}"):
             try:
@@ -176,6 +178,8 @@ class MysqlReader(Reader):
                 raise
         try:
             rows = decoded(text, data[starts[0] :]) if starts else []
+        except ZeroDate as exc:
+            raise SourceError(f"cannot read {name}: {exc}", hint=exc.hint) from None
         except DecodeError as exc:
             raise UnknownShape(f"{name} cannot be decoded: {exc}") from exc
         last = tuple(self._place_literal(rows[-1][i], schema.columns[i]) for i in places) if rows else ()
@@ -278,8 +282,8 @@ def unit_of(native: str) -> int:
 
 
 @lru_cache(64)
-def _text_rows(schema: TableSchema) -> TextRows:
-    return TextRows(schema.columns)
+def _text_rows(schema: TableSchema, types: TypeOptions) -> TextRows:
+    return TextRows(schema.columns, types)
 
 
 @lru_cache(256)

@@ -49,6 +49,10 @@ _SECONDS: Final = {f"{second:02}".encode(): second * temporal.SECOND for second 
 _Decode = Callable[[bytes, int, int, "list[Row]"], int]
 
 
+class ZeroDate(DecodeError):
+    """A date that is none, where the user wants to be told of such."""
+
+
 class TextRows:
     """How the rows of some columns are selected and decoded.
 
@@ -102,7 +106,7 @@ class TextRows:
                 out.append(value(data))
             # Not chained: messages of int() and decode() repeat the value.
             except ZeroDateError:
-                raise DecodeError(
+                raise ZeroDate(
                     f"a zero date in column {column.name!r} ({column.native})",
                     hint="zero_dates: null or string lets them pass; or update the rows that have them",
                 ) from None

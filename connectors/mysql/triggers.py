@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from connectors.mysql.connection import literal, quote
+from connectors.mysql.native import TypeOptions
 from connectors.mysql.reader import MysqlReader
 from connectors.mysql.text_rows import TextRows
 from connectors.mysql.trigger_images import expression, payload
@@ -346,7 +347,7 @@ class MysqlChangeTable(ChangeTable):
 
     def decoder(self, schema: TableSchema) -> Callable[[Any], Row]:
         """Through the row of a result."""
-        text = TextRows(schema.columns)
+        text = TextRows(schema.columns, TypeOptions(self.reader.zero_dates))
         columns = schema.columns
 
         def decode(image: str) -> Row:

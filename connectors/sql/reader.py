@@ -39,6 +39,7 @@ READERS = {
 }
 
 Access = Literal["read", "write"]
+ZeroDates = Literal["null", "string", "error"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +83,8 @@ class Reader(ABC):
     row_values: ClassVar[bool] = True
     #: The longest identifier, in bytes; None: no limit.
     longest_name: ClassVar[int | None] = None
+    #: What becomes of dates that are none, where a database has such; set before connecting.
+    zero_dates: ZeroDates = "null"
 
     def __init__(self, url: str, application: str = "liberator"):
         self.url = url
@@ -233,7 +236,7 @@ class UnknownShape(LiberatorError):
     retryable = True
 
 
-def open_reader(url: str, application: str = "liberator") -> Reader:
+def open_reader(url: str, application: str = "liberator", zero_dates: ZeroDates = "null") -> Reader:
     """A reader for ``url``, not connected. Raises ConfigError for a scheme that nobody knows."""
     scheme, separator, _ = url.partition("://")
     if not separator or scheme not in READERS:
@@ -243,6 +246,7 @@ def open_reader(url: str, application: str = "liberator") -> Reader:
         )
     module, name = READERS[scheme]
     made: Reader = getattr(import_module(module), name)(url, application)
+    made.zero_dates = zero_dates
     return made
 
 

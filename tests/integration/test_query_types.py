@@ -13,8 +13,11 @@ from connectors.postgres.wal.source import PostgresWal
 from connectors.sql.query.source import QuerySource
 from connectors.sql.query.target import EXACT
 from connectors.sql.reader import SourceTable, connected
+from connectors.sql.trigger.source import TriggerSource
+from liberator.errors import LiberatorError
 from tests import mysqllab
 from tests.corpora import all_tables, corpus, psql
+from tests.fix_mysql import connected as mysql_connected
 from tests.fix_mysql import fresh_database
 from tests.integration import test_mysql_types, test_postgres_types
 from tests.typelab import EXTENSIONS, Lab
@@ -136,3 +139,43 @@ def rows_of(source, opened=True):
         if source.reached(batch.state, target) and not batch.open:
             source.close()
             return found
+
+
+@pytest.mark.parametrize("zero_dates", ["null", "string", "error"])
+@pytest.mark.parametrize("kind", ["query", "trigger"])
+def test_zero_dates_become_what_the_option_says(mysqls_database: str, kind: str, zero_dates: str) -> None:
+    """As with the source that reads the binlog; from a snapshot, and of a row that is written later."""
+    with mysql_connected(mysqls_database) as db, db.cursor() as cursor:
+        cursor.execute("set sql_mode = ''")
+        cursor.execute("create table days (id int primary key, day date not null, at datetime(3) not null)")
+        cursor.execute("insert into days values (1, '2024-02-29', '2024-02-29 12:00')")
+        shared = {"type": kind, "url": mysqls_database, "zero_dates": zero_dates}
+        if kind == "query":
+            given = {**shared, "tables": ["*.days"], "mode": "incrementing", "incrementing_column": "id"}
+            source: Any = QuerySource("q", QuerySource.Config(**given, poll_interval=0.01))
+        else:
+            given = {**shared, "tables": ["*.days"], "poll": 0.01}
+            source = TriggerSource("t", TriggerSource.Config(**given))
+        source.open(None)
+
+        def read() -> list[Any]:
+            target = source.current()
+            events: list[Any] = []
+            while True:
+                batch = source.read()
+                events += [e.after for e in batch.events if e.after is not None]
+                if source.reached(batch.state, target):
+                    return events
+
+        try:
+            assert read() == [(1, 19782, 1709208000000000)]
+            cursor.execute("insert into days values (2, '0000-00-00', '2024-00-10 01:02:03.004')")
+            if zero_dates == "error":
+                with pytest.raises(LiberatorError, match="zero date in column 'day'") as caught:
+                    read()
+                assert "zero_dates" in caught.value.hint and not caught.value.retryable
+            else:
+                texts = ("0000-00-00", "2024-00-10 01:02:03.004")
+                assert read() == [(2, *((None, None) if zero_dates == "null" else texts))]
+        finally:
+            source.close()

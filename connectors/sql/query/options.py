@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from connectors.sql.query.schedule import check_cron
+from connectors.sql.reader import ZeroDates
 from liberator.options import LocalPath, Options, SourceOptions, Url, resolve
 from liberator.units import Duration, parse_duration
 
@@ -106,6 +107,11 @@ class QueryOptions(SourceOptions):
     )
     time_zone: Annotated[str, AfterValidator(_zone)] = Field(
         "UTC", description="The time zone in which a timestamp column without one is written."
+    )
+    zero_dates: ZeroDates = Field(
+        "null",
+        description="On MySQL and MariaDB, what 0000-00-00 and dates with a zero part become: null; string: "
+        "the database's own text; error: stop.",
     )
     batch: int = Field(10_000, ge=1, le=1_000_000, description="How many rows to read with one statement.")
     batch_bytes: int = Field(

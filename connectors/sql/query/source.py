@@ -84,7 +84,7 @@ class QuerySource(Source):
         self._work = Passes(reader, options, self._progress, self._numbers, self._keys)
 
     def _new_reader(self) -> Reader:
-        return open_reader(self.config.url, f"liberator {self.name}")
+        return open_reader(self.config.url, f"liberator {self.name}", self.config.zero_dates)
 
     def _identify(self, state: State | None) -> None:
         """Transaction ids mean something at the server that gave them only."""

@@ -49,7 +49,7 @@ class Objects:
 
     def connect(self) -> tuple[Reader, ChangeTable]:
         """A connected reader, and the change table over it."""
-        reader = open_reader(self._options.url, f"liberator {self._name}")
+        reader = open_reader(self._options.url, f"liberator {self._name}", self._options.zero_dates)
         reader.connect()
         return reader, change_table(self._name, self._options, reader)
 

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from connectors.sql.reader import ZeroDates
 from liberator.options import PatternList, SourceOptions, Url
 
 
@@ -31,6 +32,11 @@ class TriggerOptions(SourceOptions):
         "refuse",
         description="Tables whose rows a foreign key deletes or changes by itself, which MySQL and MariaDB "
         "tell no trigger of: refuse, or ignore these changes, which are lost.",
+    )
+    zero_dates: ZeroDates = Field(
+        "null",
+        description="On MySQL and MariaDB, what 0000-00-00 and dates with a zero part become: null; string: "
+        "the database's own text; error: stop.",
     )
     skip_origins: list[str] = Field(
         default_factory=list,

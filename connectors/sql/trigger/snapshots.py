@@ -157,7 +157,8 @@ class TriggerSnapshots:
             self.progress.update(name, replace=False)
             return [self._event(Operation.TRUNCATE, version.schema, None)]
         if self._reader is None:
-            self._reader = open_reader(self._options.url, f"liberator {self._source} snapshot")
+            application = f"liberator {self._source} snapshot"
+            self._reader = open_reader(self._options.url, application, self._options.zero_dates)
             self._reader.connect()
         try:
             if version.schema.key:
