@@ -42,9 +42,9 @@ def raw(kind: Kind, value: Any, size: int) -> bytes:
     """The bytes that the server sends for a value."""
     match kind:
         case Kind.GEOMETRY:
-            return struct.pack("<I", value[1]) + value[0]
+            return struct.pack("<I", value[1]) + bytes(value[0])
         case Kind.BITS:
             return int(value, 2).to_bytes(size, "big")
         case Kind.ARRAY:
             return struct.pack(f"<{len(value)}f", *value)
-    return value
+    return bytes(value)
