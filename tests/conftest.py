@@ -6,6 +6,7 @@ The fixtures themselves are plugins beside this file, one per kind of server.
 
 from __future__ import annotations
 
+import os
 import signal
 from pathlib import Path
 
@@ -20,6 +21,8 @@ ORDER = ("unit", "contract", "property", "integration", "acceptance")
 
 
 def pytest_configure() -> None:
+    # Tests start hundreds of processes of ours; without bytecode each would compile every module anew.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     # Whoever ends the run with SIGTERM must not leave servers behind.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 

@@ -42,9 +42,17 @@ def watch(process, until):
     return seen, family(process)
 
 
+def command_line(process):
+    """What it was started as; empty if it has ended since."""
+    try:
+        return process.cmdline()
+    except psutil.NoSuchProcess:
+        return []
+
+
 def data_directories(processes):
     """Where the database servers among them keep their data."""
-    words = [process.cmdline() for process in processes]
+    words = [line for process in processes if (line := command_line(process))]
     return [Path(line[line.index("-D") + 1]) for line in words if "postgres" in line[0] and "-D" in line]
 
 
