@@ -146,6 +146,12 @@ def test_a_sink_that_is_ahead_of_the_log_is_refused(bench):
         bench.run()
 
 
+def test_an_empty_log_is_applied_at_once(bench):
+    assert bench.run()
+    assert bench.run(Plan(start="latest"))
+    assert bench.store.cursors["sink"] == bench.log.end()
+
+
 def test_a_new_sink_may_begin_at_the_end(bench):
     fill(bench.log, script(1, 3))
     assert bench.run(Plan(start="latest"))
