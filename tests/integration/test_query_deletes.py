@@ -49,7 +49,7 @@ def test_a_hundred_deletes_among_a_million_rows_are_found_while_writes_go_on(dat
     with psycopg.connect(database) as db:
         db.execute("create table orders (id bigserial primary key, note text)")
         db.execute("insert into orders (note) select 'n' from generate_series(1, 1000000)")
-    opened = source(database, tmp_path, deletes={"reconcile": "1ms"}, commit_column="none", batch=MANY)
+    opened = source(database, tmp_path, deletes={"reconcile": "1s"}, commit_column="none", batch=MANY)
     opened.open(None)
     stop = threading.Event()
     gone = set(range(5_000, 1_000_000, 9_950))
@@ -70,6 +70,7 @@ def test_a_hundred_deletes_among_a_million_rows_are_found_while_writes_go_on(dat
                         db.execute("insert into orders values (%s, 'back')", [key])
                 with db.transaction(force_rollback=True):
                     db.execute("delete from orders where id = %s", [key + 1])
+                time.sleep(0.002)  # leaves the machine to the reader
 
     try:
         read_until(opened, lambda _, state: opened.reached(state, state.position))
