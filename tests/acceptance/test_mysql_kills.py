@@ -122,7 +122,7 @@ def pipeline(directory, url):
                 "type": "mysql-binlog",
                 "url": url + "?ssl-mode=disabled",
                 "tables": ["d.*"],
-                "chunk": 200,
+                "chunk": 50,  # a long snapshot, for the kills that fall into it
                 "batch": 200,
                 "heartbeat": 2,
             }
@@ -166,28 +166,42 @@ def assert_copy_is_equal(url, file):
             assert copied == rows(url, f"select * from {table} order by id"), table
 
 
+def at_work(flow, wanted):
+    """Whether the source's process has begun to work, and is in the phase that is wanted or beyond it."""
+    worker = flow.workers().get("source:bank")
+    return (
+        worker is not None
+        and flow.status("source:bank").get("pid") == worker
+        and phase(flow) in (wanted, "streaming")
+    )
+
+
 def test_killed_at_random_moments_nothing_is_lost_or_doubled(server, tmp_path, seed):
     rng = random.Random(seed)
     url = server.url("d")
     phases = []
+    victims = ["source:bank", "sink:file", "supervisor", "all"]
     with pipeline(tmp_path, url) as flow, Writers(url, seed) as writers:
-        for life in range(3):
-            flow.start()
-            if life:
-                wait_for(lambda: phase(flow) != "starting", 120, flow.tail)
-            for victim in [*rng.sample(["source:bank", "sink:file"], 2), None]:
-                wait_for(lambda: "source:bank" in flow.workers(), 60, flow.tail)
-                time.sleep(rng.uniform(0.1, 1.2))
-                assert flow.running, flow.tail()
-                phases.append(phase(flow))
-                if victim is not None:
-                    flow.kill_worker(victim)
-                elif rng.random() < 0.5:
+        for wanted, victim in [
+            *(("snapshot", victim) for victim in rng.sample(["source:bank", "supervisor", "all"], 2)),
+            *(("streaming", victim) for victim in ["source:bank", *rng.sample(victims, 4)]),
+        ]:
+            if not flow.running:
+                flow.start()
+            wait_for(lambda wanted=wanted: at_work(flow, wanted), 120, flow.tail)
+            time.sleep(rng.uniform(0.0, 0.3))
+            assert flow.running, flow.tail()
+            phases.append(phase(flow))
+            match victim:
+                case "supervisor":
                     flow.kill()
-                else:
+                case "all":
                     flow.kill_all()
-        flow.start()
-        wait_for(lambda: phase(flow) == "streaming", 180, flow.tail)
+                case _:
+                    flow.kill_worker(victim)
+        if not flow.running:
+            flow.start()
+        wait_for(lambda: at_work(flow, "streaming"), 120, flow.tail)
         server.kill()
         time.sleep(rng.uniform(0.1, 0.5))
         server.restart()
@@ -198,6 +212,9 @@ def test_killed_at_random_moments_nothing_is_lost_or_doubled(server, tmp_path, s
         flow.stop()
         flow.catch_up()
         assert_copy_is_equal(url, tmp_path / "copy.db")
-        keys = assert_each_change_came_once_and_in_order(flow.events())
+        events = flow.events()
+        keys = assert_each_change_came_once_and_in_order(events)
         print(f"{writers.committed} committed, {keys} rows, killed while {phases}")
         assert keys > ROWS
+        assert phases.count("snapshot") >= 1
+        assert phases.count("streaming") >= 5
