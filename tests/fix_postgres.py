@@ -27,6 +27,10 @@ UNSYNCED = {"fsync": "off", "full_page_writes": "off"}
 #: For tests: as above, and transactions can be prepared.
 SETTINGS = {**UNSYNCED, "max_prepared_transactions": "4"}
 
+#: By server, databases of tests that are over. Dropped at once, each would have the server wait a tenth of a
+#: second for connections that are just ending.
+LEFT: dict[str, list[str]] = {}
+
 
 class GivenServer:
     """A server that somebody else runs; the part of PostgresServer that most tests need."""
@@ -44,7 +48,10 @@ class GivenServer:
 def postgres() -> Iterator[PostgresServer | GivenServer]:
     """The session's server: the newest Postgres, from the wheel, unless one is given by environment."""
     if given := os.environ.get(GIVEN):
-        yield GivenServer(given)
+        server = GivenServer(given)
+        yield server
+        with psycopg.connect(server.url(), autocommit=True) as admin:
+            drop_left(server, admin)
         return
     with PostgresServer(settings=SETTINGS) as server:
         yield server
@@ -78,16 +85,23 @@ def database15(postgres15: PostgresServer) -> Iterator[str]:
 
 
 def fresh_database(server: PostgresServer | GivenServer) -> Iterator[str]:
-    """Create a database, yield its URL, drop it with whatever still holds it."""
+    """Create a database, yield its URL, drop its slots and leave it to be dropped by the next one."""
     name = f"test_{uuid.uuid4().hex[:12]}"
     with psycopg.connect(server.url(), autocommit=True) as admin:
+        drop_left(server, admin)
         admin.execute(sql.SQL("create database {} template template0").format(sql.Identifier(name)))
     try:
         yield server.url(name)
     finally:
         with psycopg.connect(server.url(), autocommit=True) as admin:
             drop_slots(admin, name)
-            admin.execute(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name)))
+        LEFT.setdefault(server.url(), []).append(name)
+
+
+def drop_left(server: PostgresServer | GivenServer, admin: psycopg.Connection) -> None:
+    """Drop the databases of tests that are over, with whatever still holds them."""
+    for name in LEFT.pop(server.url(), ()):
+        admin.execute(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name)))
 
 
 def drop_slots(admin: psycopg.Connection, database: str, timeout: float = 10) -> None:
