@@ -70,7 +70,7 @@ class Race:
     """``connect`` gives a connection with ``execute``, ``commit``, ``rollback`` and ``close``; ``begin`` is
     executed first in every transaction. The table ``race (id, writer, …)`` exists."""
 
-    def __init__(self, connect: Callable[[], Any], rows: int, begin: str | None = None, size: int = 25):
+    def __init__(self, connect: Callable[[], Any], rows: int, begin: str | None = None, size: int = 50):
         self._connect = connect
         self._begin = begin
         self._size = size
@@ -138,7 +138,7 @@ class Race:
         if self._begin:
             conn.execute(self._begin)
         conn.execute(f"insert into race (writer) values ({number})")
-        time.sleep(chance.random() * 0.01)
+        time.sleep(chance.random() * 0.005)
         rest = ", ".join([f"({number})"] * (self._size - 1))
         conn.execute(f"insert into race (writer) values {rest}")
         if chance.random() < 0.1:
