@@ -17,6 +17,13 @@ SCRIPTS = [
     "create_select", "enum", "gis", "invalid_time", "json", "latin1", "minimal", "row_query_log_is_on",
     "set", "time", "ucs2", "zero_created_at",
 ]  # fmt: skip
+#: Scripts that make Maxwell read a whole table, and which of their rows each expects again; without the one
+#: whose table stands at another server.
+SNAPSHOTS = {
+    "json-type": {}, "multiple-row": {}, "multiple-row-with-whereclause": {"shard_1.minimal": "id > 1"},
+    "multiple-tables": {}, "no-pk": {}, "null-values": {}, "single-row": {}, "whitelist": {},
+    "with-comment": {},
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -46,6 +53,24 @@ def test_a_script_gives_the_row_events_that_it_expects(name, scratch):
     assert len(events) - len(changes) == 2 * (name == "minimal")
     for event, row in zip(changes, expected, strict=True):
         assert_is(event, row, lambda value: text_of(scratch, value), fold=name == "case_insensitive")
+
+
+@pytest.mark.parametrize("name", SNAPSHOTS)
+def test_what_a_script_expects_to_be_read_is_what_a_snapshot_reads(name, scratch):
+    """A row in Maxwell's own table tells it to read another one."""
+    schema = corpus("maxwell", "sql", "schema", "minimal.sql").read_text()
+    statements, expected = script_parts(
+        corpus("maxwell", "sql", "json", f"bootstrap-{name}").read_text(encoding="utf-8")
+    )
+    wanted = {repr(row.values): row for row in expected if row.operation is Operation.READ}
+    assert wanted
+    own = [statement for statement in statements if "maxwell.bootstrap" not in statement]
+    run(scratch, "create database shard_1", "use shard_1", schema.rstrip().rstrip(";"), *own)
+    tables = sorted({f"shard_1.{row.table}" for row in wanted.values()})
+    with reading(scratch, tables=tables, where=SNAPSHOTS[name], snapshot="only") as binlog:
+        events = binlog.read()
+    for event, row in zip(events, wanted.values(), strict=True):
+        assert_is(event, row, str)
 
 
 def test_a_script_that_says_something_else_is_noticed(scratch):
