@@ -6,6 +6,7 @@ bytes, so that nothing depends on the writer's session; :func:`payload` makes of
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -54,6 +55,16 @@ def expression(column: Column, side: str) -> str:
         # concat, because MariaDB takes the text of a json column for a document, and its spaces away
         return f"concat(convert({value} using utf8mb4))"
     return f"cast({value} as char character set utf8mb4)"
+
+
+def parse(image: str) -> list[Any]:
+    """The values of an image. MariaDB 11 writes a float's -0 as an integer, which would lose its sign."""
+    values: list[Any] = json.loads(image, parse_int=_integer) if "-0" in image else json.loads(image)
+    return values
+
+
+def _integer(digits: str) -> int | float:
+    return -0.0 if digits == "-0" else int(digits)
 
 
 def payload(image: Sequence[Any], columns: Sequence[Column]) -> bytes:

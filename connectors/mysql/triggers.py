@@ -22,7 +22,7 @@ from connectors.mysql.connection import literal, quote
 from connectors.mysql.native import TypeOptions
 from connectors.mysql.reader import MysqlReader
 from connectors.mysql.text_rows import TextRows
-from connectors.mysql.trigger_images import expression, payload
+from connectors.mysql.trigger_images import expression, parse, payload
 from connectors.sql.reader import Reader, SourceTable
 from connectors.sql.statements import load
 from connectors.sql.trigger.change_table import Change, ChangeTable, Extent, Version
@@ -351,7 +351,7 @@ class MysqlChangeTable(ChangeTable):
         columns = schema.columns
 
         def decode(image: str) -> Row:
-            return text.row(payload(json.loads(image), columns))
+            return text.row(payload(parse(image), columns))
 
         return decode
 

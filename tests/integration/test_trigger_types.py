@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import sqlite3
 from contextlib import closing
@@ -13,7 +12,7 @@ import pytest
 
 from connectors.mysql.native import TypeOptions
 from connectors.mysql.text_rows import TextRows
-from connectors.mysql.trigger_images import payload
+from connectors.mysql.trigger_images import parse, payload
 from liberator.event import Operation
 from tests.fix_mysql import fresh_database as fresh_mysql
 from tests.integration.test_mysql_types import CASES as MYSQL_CASES
@@ -131,7 +130,7 @@ def mysql_differences(lab, table, group):
     rows = lab.select(table, columns)
     assert len(rows) == len(images) >= sum(len(values) for _, values in group)
     for (old, new), row in zip(images, rows, strict=True):
-        was, now = (decode(payload(json.loads(image), columns)) for image in (old, new))
+        was, now = (decode(payload(parse(image), columns)) for image in (old, new))
         for i, (name, _) in enumerate(group, 1):
             if not repr(was[i]) == repr(now[i]) == repr(row[i]):
                 yield f"{name}: {was[i]!r} {now[i]!r} {row[i]!r}"[:300]

@@ -273,7 +273,8 @@ def test_the_statements_behind_rows_are_told_on_request(url):
 def test_an_alter_of_mariadb_in_two_phases_says_so(mariadb_url):
     found = written(mariadb_url, "set binlog_alter_two_phase = 1", "alter table t add column c int")
     gtids = maria_gtids(found)
-    assert [g.extra for g in gtids] == [gtid_events.START_ALTER, gtid_events.COMMIT_ALTER]
+    phases = gtid_events.START_ALTER | gtid_events.COMMIT_ALTER  # newer servers set others beside them
+    assert [g.extra & phases for g in gtids] == [gtid_events.START_ALTER, gtid_events.COMMIT_ALTER]
     assert [statement(e) for e in found if e.kind == kinds.QUERY] == ["alter table t add column c int"] * 2
 
 

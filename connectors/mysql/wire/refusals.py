@@ -19,7 +19,7 @@ _REASONS: Final = tuple(
     (re.compile(text, re.IGNORECASE), family, hint)
     for text, family, hint in (
         (
-            r"(slave|replica) with the same server_uuid/server_id",
+            r"(slave|replica) with the same (server_uuid/)?server_id",
             SourceError,
             "another reader or replica uses the same server_id; give this source one of its own (server_id)",
         ),
