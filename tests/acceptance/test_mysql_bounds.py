@@ -45,4 +45,5 @@ def test_a_transaction_of_a_million_rows_passes_in_bounded_memory(mysql_database
         assert rows(mysql_database, "select count(*) from big") == [(ROWS,)]
     print({name: f"{size / MEGABYTE:.0f} MB" for name, size in watch.peaks.items()})
     assert {"supervisor", "source:bank"} <= set(watch.peaks)
-    assert {name: size for name, size in watch.peaks.items() if size >= 150 * MEGABYTE} == {}
+    # In the binlog they are 35 MB, and several hundred as rows.
+    assert {name: size for name, size in watch.peaks.items() if size >= 100 * MEGABYTE} == {}
