@@ -8,8 +8,13 @@ import time
 import pymysql
 import pytest
 
+from connectors.mysql.binlog.marks import Marks
+from connectors.mysql.binlog.transactions import Transactions
+from connectors.mysql.catalog import binlog_status
+from connectors.mysql.connection import Server, connect
+from connectors.mysql.wire.maria_gtid import MariaPosition
 from liberator.errors import PositionLost, SourceError
-from liberator.event import Operation
+from liberator.event import Operation, Position
 from liberator.source import State
 from tests.binlog import reading, rows, run, together
 from tests.fix_mysql import connected
@@ -234,6 +239,32 @@ def test_a_transaction_whose_rows_were_purged_before_its_commit_stops_the_source
         copy.play(binlog.open().read())
         copy.agrees(mysqls_database, "t")
         assert copy.tables["t"] == {(1,): (1, 1)}
+
+
+def test_a_commit_that_mariadb_has_in_its_binlog_and_not_yet_in_its_tables_is_waited_for(mariadb_database):
+    run(mariadb_database, TABLE)
+    prepared(mariadb_database, "x", "insert into t values (1, 1)")
+    with connect(mariadb_database, "test") as conn:
+        server = Server.of(conn)
+        status = binlog_status(conn, server)
+        place = Transactions(Position(1, 0), status.file, MariaPosition())
+        marks = Marks(server, gtids=False)
+        # As while it commits: the stream has told its rows, and it is prepared still.
+        place.started = 4
+        place.decide("X'78',X'',1")
+        assert marks.begin(conn, place) is None
+        place.prepare("X'78',X'',1", touched=True)  # the next one of this name
+        assert marks.begin(conn, place) is not None
+        place.discard("X'78',X'',1")
+        place.decide("X'78',X'',1")
+        run(mariadb_database, "xa commit 'x'")
+        seen = marks.begin(conn, place)
+        # What the stream tells from here on is not surely in the snapshot, whatever the binlog's place says.
+        place.started = 100
+        assert seen(place.make(1, 0))
+        place.started = 200
+        place.decide("X'79',X'',1")
+        assert not seen(place.make(1, 0))
 
 
 # -- where a transaction was read in part --------------------------------------------------------------

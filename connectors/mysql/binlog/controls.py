@@ -323,6 +323,7 @@ class Controls:
         return False
 
     def _push_replay(self, where: str, xid: str, position: int, timestamp: int) -> bool:
+        self.place.decide(xid)
         self._after_replay = (xid, position, timestamp)
         self._stack.append(Frame(self._replay(where), replay=True, ends=True))
         return True

@@ -4,7 +4,9 @@ The binlog runs ahead of what is visible: a transaction is written, synced and s
 storage engine commits it (with a semi-synchronous replica that does not answer, for as long as it takes).
 So a place in the binlog never says what a query saw. What does, depends on the server:
 
-* MariaDB tells the place in the binlog that a consistent snapshot corresponds to, exactly.
+* MariaDB tells the place in the binlog that a consistent snapshot corresponds to, exactly; but for commits
+  of XA transactions, which become visible some time after that. Each is among those that ``xa recover`` lists
+  until it is visible.
 * MySQL with GTIDs: what is in ``@@gtid_executed`` is committed, and visible to whoever looks from then on.
 * MySQL without: whoever commits holds a metadata lock of the kind COMMIT from before its transaction is
   written to the binlog until it is visible. Once all holders that there were have gone, everything before the
@@ -25,6 +27,7 @@ import pymysql
 from connectors.mysql import catalog
 from connectors.mysql.binlog.transactions import Transactions, major_of
 from connectors.mysql.connection import Connection, Server, query, reason
+from connectors.mysql.wire.events import spell_xid
 from connectors.mysql.wire.gtid import GtidSet
 from liberator.errors import SourceError
 from liberator.event import Transaction
@@ -80,6 +83,10 @@ class Marks:
     def _begin_maria(
         self, conn: Connection[Any], place: Transactions
     ) -> Callable[[Transaction], bool] | None:
+        decided = place.decided
+        if decided and self._undecided(conn).intersection(decided.values()) - place.prepared.keys():
+            return None
+        decided.clear()
         query(conn, _BEGIN)
         found = {n.lower(): v for n, v in query(conn, "show status like 'binlog_snapshot_%'")}
         before = major_of(found["binlog_snapshot_file"], int(found["binlog_snapshot_position"]))
@@ -87,7 +94,15 @@ class Marks:
         if told > before:
             query(conn, "rollback")
             return None
-        return lambda transaction: transaction.position.major < before
+        return lambda transaction: (
+            transaction.position.major < before and transaction.position.major not in decided
+        )
+
+    def _undecided(self, conn: Connection[Any]) -> set[str]:
+        """The XA transactions that are prepared, and not yet committed where anybody could see it."""
+        return {
+            spell_xid(form, data[:size], data[size:]) for form, size, _, data in query(conn, "xa recover")
+        }
 
     def _begin_executed(
         self, conn: Connection[Any], place: Transactions

@@ -22,6 +22,8 @@ from liberator.event import Position, Transaction
 OFFSET_BITS: Final = 40
 _OFFSET_MASK: Final = (1 << OFFSET_BITS) - 1
 _NEVER: Final = 1 << 80
+#: Of how many XA commits the places are known; more than connections that commit at once.
+_DECIDED: Final = 10_000
 #: Makes a named tuple without its Python-level constructor, which costs three times as much.
 _new = tuple.__new__
 
@@ -71,6 +73,8 @@ class Transactions:
         self.created = 0
         #: Prepared XA transactions: xid → ``file:offset`` of where each begins, "" if it has no rows for us.
         self.prepared: dict[str, str] = {}
+        #: The last XA transactions whose commits were told: place of the commit → xid.
+        self.decided: dict[int, str] = {}
         #: Behind this place the stream is to rest: a snapshot waits for it.
         self.stop = _NEVER
         self.open = False
@@ -221,6 +225,12 @@ class Transactions:
     def prepare(self, xid: str, *, touched: bool) -> None:
         """The open transaction is prepared; ``touched``: with rows for us."""
         self.prepared = {**self.prepared, xid: f"{self.file}:{self.started}" if touched else ""}
+
+    def decide(self, xid: str) -> None:
+        """The rows of a prepared transaction, whose commit is open here, are told."""
+        self.decided[self.base + self.started] = xid
+        if len(self.decided) > _DECIDED:
+            del self.decided[next(iter(self.decided))]
 
     def discard(self, xid: str) -> None:
         """A prepared transaction is decided."""
