@@ -6,7 +6,8 @@ walked next.
 
 Rows of an XA transaction are written to the binlog when it is prepared, and count when it is committed, at
 another place and perhaps never. They are passed over at the first place; at the second they are read from the
-first one again (``replay``), so that memory holds no transaction that waits.
+first one again (``replay``), so that memory holds no transaction that waits, but for the last few small ones:
+most are committed at once, and to ask the server for each costs a connection.
 """
 
 from __future__ import annotations
@@ -61,6 +62,10 @@ _PASSED: Final = (
 )
 
 
+#: Bytes of prepared transactions that are kept.
+_HELD: Final = 8_000_000
+
+
 class Frame:
     """Blocks being walked: those of the stream, of a compressed transaction, of a prepared one."""
 
@@ -93,6 +98,10 @@ class Controls:
         self._touched = False
         #: Savepoints of the transaction: name, events so far, ordinal.
         self._savepoints: list[tuple[str, int, int]] = []
+        #: The block and the place in it behind the last GTID.
+        self._group: tuple[Block | None, int] = (None, 0)
+        #: Prepared transactions, each a part of one block, by xid.
+        self._held: dict[str, Block] = {}
         #: The statement takes effect later, or never: an ALTER of MariaDB in two phases.
         self._half = False
 
@@ -134,11 +143,13 @@ class Controls:
             parse = parse_tagged_gtid if kind == kinds.TAGGED_GTID else parse_gtid
             gtid = parse(data, start, end)
             self._begin(position - size, events)
+            self._group = block, frame.index
             place.start(position - size, gtid.sid, gtid.number, gtid.committed)
         elif kind == kinds.MARIA_GTID:
             maria = parse_maria_gtid(data, start, end, server_id)
             self._half = bool(maria.extra & (START_ALTER | ROLLBACK_ALTER))
             self._begin(position - size, events)
+            self._group = block, frame.index
             place.start_maria(position - size, (maria.domain, maria.server_id, maria.sequence))
             place.begun = not maria.flags & STANDALONE
             self._withheld = bool(maria.flags & PREPARED_XA)
@@ -150,7 +161,10 @@ class Controls:
         elif kind == kinds.TRANSACTION_PAYLOAD:
             return self._descend(frame, data, entry)
         elif kind == kinds.XA_PREPARE:
-            return self._prepared(parse_xa_prepare(data, start, end), entry)
+            prepare = parse_xa_prepare(data, start, end)
+            if self._touched and self._group[0] is block:
+                self._hold(prepare.xid, block, self._group[1], frame.index)
+            return self._prepared(prepare, entry)
         elif kind == kinds.ROTATE:
             rotate = parse_rotate(data, start, end)
             place.rotate(rotate.file, rotate.position)
@@ -302,6 +316,7 @@ class Controls:
         elif verb == "COMMIT" and place.prepared.get(xid):
             return self._push_replay(place.prepared[xid], xid, position, timestamp)
         elif verb in ("COMMIT", "ROLLBACK"):
+            self._held.pop(xid, None)
             if verb == "COMMIT" and xid not in place.prepared:
                 self.tables.unseen(f"{place.file}:{position}")
                 self.forget()
@@ -325,8 +340,22 @@ class Controls:
     def _push_replay(self, where: str, xid: str, position: int, timestamp: int) -> bool:
         self.place.decide(xid)
         self._after_replay = (xid, position, timestamp)
-        self._stack.append(Frame(self._replay(where), replay=True, ends=True))
+        held = self._held.pop(xid, None)
+        blocks = self._replay(where) if held is None else iter((held,))
+        self._stack.append(Frame(blocks, replay=True, ends=True))
         return True
+
+    def _hold(self, xid: str, block: Block, first: int, last: int) -> None:
+        """Keep a prepared transaction, as long as there is room."""
+        self._held.pop(xid, None)
+        events = block.events[first:last]
+        low, high = events[0][1], events[-1][2]
+        if high - low > _HELD // 8:
+            return
+        moved = [(e[0], e[1] - low, e[2] - low, *e[3:]) for e in events]
+        self._held[xid] = Block(block.data[low:high], moved)
+        while sum(len(held.data) for held in self._held.values()) > _HELD:
+            del self._held[next(iter(self._held))]
 
     def _replayed(self) -> None:
         xid, position, timestamp = self._after_replay
