@@ -14,7 +14,7 @@ from tests.pipeline import Pipeline, wait_for
 MEGABYTE = 1_000_000
 ROWS = 1_000_000
 #: How often, and how much at a time, tables that nobody captures are written.
-ROUNDS, STEP = 13, 16 * MEGABYTE
+ROUNDS, STEP = 10, 20 * MEGABYTE
 
 
 def peak(pid: int) -> int:
@@ -110,7 +110,7 @@ def test_a_quiet_table_beside_busy_ones_pins_no_wal(database, database2, tmp_pat
             retained.append(held_back(conn))
             assert flow.running, flow.tail()
             wait_for(
-                lambda: held_back(conn, noted=True) < 12 * MEGABYTE,
+                lambda: held_back(conn, noted=True) < 8 * MEGABYTE,
                 20,
                 lambda: f"{held_back(conn):,} bytes held back:\n{flow.tail()}",
             )

@@ -1,0 +1,69 @@
+"""What may happen to a replication slot besides being read: invalidated by the server, made for failover."""
+
+from __future__ import annotations
+
+import contextlib
+
+import psycopg
+import pytest
+
+from connectors.postgres.server import PostgresServer
+from liberator.errors import PositionLost
+from tests.fix_postgres import UNSYNCED, fresh_database
+from tests.wal import Wal, brief, run
+
+ORDERS = "create table orders (id bigint primary key)"
+
+
+@pytest.fixture
+def frugal():
+    """A database at a server that keeps next to no WAL for a slot."""
+    settings = {**UNSYNCED, "max_slot_wal_keep_size": "1MB", "min_wal_size": "32MB", "max_wal_size": "32MB"}
+    with (
+        PostgresServer(settings=settings) as server,
+        contextlib.contextmanager(fresh_database)(server) as url,
+    ):
+        yield url
+
+
+def test_a_slot_that_the_server_invalidated_is_a_gap_that_can_be_recovered_from(frugal):
+    run(frugal, ORDERS, "insert into orders values (1), (2)")
+    wal = Wal(frugal).open()
+    assert len(wal.read()) == 2
+    wal.close()
+    run(frugal, "delete from orders where id = 1", "insert into orders values (3)")
+    with psycopg.connect(frugal, autocommit=True) as conn:
+        for _ in range(4):
+            conn.execute("select pg_logical_emit_message(false, 'filler', 'x'), pg_switch_wal()")
+        conn.execute("checkpoint")
+        status = "select wal_status from pg_replication_slots where slot_name = 'liberator_wal'"
+        assert conn.execute(status).fetchone() == ("lost",)
+    (finding,) = (f for f in wal.make().check() if f.level == "error")
+    assert "was invalidated" in finding.message
+    assert "--recover" in finding.remedy
+    assert wal.make().status(wal.state).details["slot_state"] == "lost"
+    with pytest.raises(PositionLost, match="slot liberator_wal was invalidated") as caught:
+        wal.open()
+    wal.close()
+    assert not caught.value.retryable
+    assert "--recover wal" in caught.value.hint
+    wal.state = wal.make().recover(wal.state)
+    wal.open()
+    assert [(brief(e)[0], e.key) for e in wal.read()] == [("truncate", None), ("read", (2,)), ("read", (3,))]
+    run(frugal, "insert into orders values (4)")
+    assert [e.key for e in wal.read()] == [(4,)]
+    wal.close()
+    wal.make().teardown()
+
+
+def test_a_failover_slot_is_made_where_it_is_asked_for(database):
+    run(database, ORDERS)
+    with psycopg.connect(database, autocommit=True) as conn:
+        if conn.info.server_version < 170000:
+            pytest.skip("failover slots came with Postgres 17")
+        for wanted in (True, False):
+            source = Wal(database, failover=wanted).make()
+            source.setup()
+            made = conn.execute("select failover from pg_replication_slots where slot_name = 'liberator_wal'")
+            assert made.fetchone() == (wanted,)
+            source.teardown()
