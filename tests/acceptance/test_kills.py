@@ -27,7 +27,7 @@ from tests.load import FILL, SCHEMA, Load
 from tests.oracle import Oracle, assert_exactly_once_in_order
 from tests.pipeline import Pipeline, wait_for
 
-ACCOUNTS = 30_000
+ACCOUNTS = 12_000
 KILLS = 25
 
 
@@ -53,7 +53,7 @@ def pipeline(directory, source, target):
                 "type": "postgres-wal",
                 "url": source,
                 "tables": ["public.*"],
-                "chunk": 500,  # a long snapshot, so that many kills fall into it
+                "chunk": 120,  # a long snapshot, so that many kills fall into it
                 "batch": 500,
             }
         },
@@ -153,7 +153,7 @@ def at_work(flow, worker, rng, sure):
             60,
             flow.tail,
         )
-    time.sleep(rng.uniform(0.0, 1.0))
+    time.sleep(rng.uniform(0.0, 0.6))
 
 
 def test_a_killed_server_comes_back_and_nothing_is_lost_or_doubled(tmp_path, seed):
@@ -169,9 +169,9 @@ def test_a_killed_server_comes_back_and_nothing_is_lost_or_doubled(tmp_path, see
             flow.start()
             for phase in ("snapshot", "streaming"):
                 flow.wait_for_status("source:bank", lambda status, phase=phase: status["phase"] == phase, 120)
-                time.sleep(rng.uniform(0.2, 1.5))
+                time.sleep(rng.uniform(0.1, 0.8))
                 server.kill()
-                time.sleep(rng.uniform(0.1, 1.0))
+                time.sleep(rng.uniform(0.1, 0.5))
                 server.restart()
             committed = load.committed
             while load.committed < committed + 100:
