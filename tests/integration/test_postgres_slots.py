@@ -9,6 +9,8 @@ import pytest
 
 from connectors.postgres.server import PostgresServer
 from liberator.errors import PositionLost
+from liberator.event import Position
+from liberator.source import State
 from tests.fix_postgres import UNSYNCED, fresh_database
 from tests.wal import Wal, brief, run
 
@@ -67,3 +69,34 @@ def test_a_failover_slot_is_made_where_it_is_asked_for(database):
             made = conn.execute("select failover from pg_replication_slots where slot_name = 'liberator_wal'")
             assert made.fetchone() == (wanted,)
             source.teardown()
+
+
+def test_a_server_on_a_new_timeline_is_gone_on_with_if_it_had_all_that_we_have():
+    """As after the promotion of a standby; here by a recovery to the end of the archive."""
+    settings = {**UNSYNCED, "restore_command": "false"}
+    with (
+        PostgresServer(settings=settings) as server,
+        contextlib.contextmanager(fresh_database)(server) as url,
+    ):
+        run(url, ORDERS, "insert into orders values (1)")
+        wal = Wal(url).open()
+        assert len(wal.read()) == 1
+        wal.close()
+        run(url, "insert into orders values (2)")
+        (server.data / "recovery.signal").touch()
+        server.restart()
+        run(url, "checkpoint", "insert into orders values (3)")
+        kept = wal.state
+        ahead = Position(kept.position.epoch, kept.position.major + (1 << 40))
+        wal.state = State(ahead, kept.identity, kept.snapshot, kept.schemas)
+        with pytest.raises(
+            PositionLost, match=r"timeline 2, which left ours \(1\) at 0/[0-9A-F]+: we have read"
+        ):
+            wal.open()
+        wal.close()
+        wal.state = kept
+        wal.open()
+        assert [e.key for e in wal.read()] == [(2,), (3,)]
+        assert wal.state.identity["timeline"] == 2
+        wal.close()
+        wal.make().teardown()
