@@ -36,11 +36,12 @@ _OWN: Final = {
 }
 
 #: Errors after which trying again can help: the server is going or gone, the connection is lost, too many
-#: connections, a lock not available, a deadlock, a query ended from outside.
+#: connections, a lock not available, a deadlock, a query ended from outside or by its time limit.
 RETRYABLE: Final = frozenset(
     (
         1040, 1041, 1053, 1077, 1129, 1152, 1153, 1158, 1159, 1160, 1161, 1184, 1203, 1205, 1206, 1213, 1226,
         1290, 1317, 1412, 1836, 1927, 2002, 2003, 2005, 2006, 2012, 2013, 2014, 2055, 3024, 3058, 3572, 4031,
+        1969,
     )
 )  # fmt: skip
 #: Errors whose text names objects, accounts and settings only. The text of all others may quote a value.

@@ -261,16 +261,18 @@ def connected(url: str, application: str = "liberator") -> Iterator[Reader]:
         reader.close()
 
 
-def digester(spell: Sequence[Callable[[Any], str | None]]) -> Callable[[Row], int]:
-    """The first 40 bits of the md5 of a key's texts, which ``spell`` makes as the database does."""
-    md5, number = hashlib.md5, int.from_bytes
+def digester(
+    spell: Sequence[Callable[[Any], str | None]], algorithm: Callable[[bytes], Any] = hashlib.md5
+) -> Callable[[Row], int]:
+    """The first 40 bits of the digest of a key's texts, which ``spell`` makes as the database does."""
+    number = int.from_bytes
     if len(spell) == 1:
         (only,) = spell
-        return lambda key: number(md5((only(key[0]) or "").encode()).digest()[:5], "big")
+        return lambda key: number(algorithm((only(key[0]) or "").encode()).digest()[:5], "big")
 
     def digest(key: Row) -> int:
         whole = "\x1f".join([f(v) or "" for f, v in zip(spell, key, strict=True)])
-        return number(md5(whole.encode()).digest()[:5], "big")
+        return number(algorithm(whole.encode()).digest()[:5], "big")
 
     return digest
 

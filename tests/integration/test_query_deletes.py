@@ -13,6 +13,7 @@ from connectors.sql.query import reconcile
 from connectors.sql.query.source import QuerySource
 from liberator.event import Operation
 from liberator.source import Source
+from tests.fix_mysql import connected
 
 
 def source(url, directory, **options) -> Source:
@@ -149,3 +150,19 @@ def test_a_range_is_halved_until_the_missing_keys_are_found(tmp_path, monkeypatc
     finally:
         opened.close()
         db.close()
+
+
+def test_deletes_are_found_on_mysql_and_mariadb(mysqls_database, tmp_path):
+    with connected(mysqls_database) as db, db.cursor() as cursor:
+        cursor.execute("create table orders (id int primary key auto_increment, note text)")
+        cursor.execute("insert into orders (note) values " + ", ".join(["('n')"] * 2000))
+        opened = source(mysqls_database, tmp_path, deletes={"reconcile": "1ms"})
+        opened.open(None)
+        try:
+            read_until(opened, lambda _, state: opened.reached(state, state.position))
+            cursor.execute("delete from orders where id in (7, 1000, 1999)")
+            now = opened.current().major
+            events, _ = read_until(opened, lambda _, state: searched(state) > now)
+        finally:
+            opened.close()
+    assert [e.key[0] for e in events if e.operation is Operation.DELETE] == [7, 1000, 1999]

@@ -59,6 +59,7 @@ class QuerySource(Source):
         self._keys: KeyFile | None = None
         self._steps: Iterator[Sequence[ChangeEvent]] | None = None
         self._search: Iterator[Sequence[ChangeEvent]] | None = None
+        self._owing = False
         self._asked = 0  # what current() said last
         self._with_commit_column = False
 
@@ -125,21 +126,26 @@ class QuerySource(Source):
     # -- reading ---------------------------------------------------------------------------------
 
     def read(self) -> Batch:
-        """The next piece of a pass; between passes a step of the search for deleted rows, or nothing."""
+        """The next piece of a pass; between passes a step of the search for deleted rows, or nothing. Where a
+        pass takes longer than the interval, one step is made all the same."""
         events: Sequence[ChangeEvent] = []
-        if self._steps is None and self._due():
+        if self._steps is None and not self._owed() and self._due():
             self._schedule.begin()
             self._passes += 1
             self._steps = self._pass(self._passes)
         if self._steps is not None:
             found = next(self._steps, None)
             if found is None:
-                self._steps = None
+                self._steps, self._owing = None, True
             else:
                 events = found
         else:
+            self._owing = False
             events = self._between()
         return self._batch(events)
+
+    def _owed(self) -> bool:
+        return self._owing and (self._search is not None or self._search_due())
 
     def _due(self) -> bool:
         waited = self._schedule.wait() == 0.0
