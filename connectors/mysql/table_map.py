@@ -157,31 +157,6 @@ class TableMap:
             ) from exc
 
 
-class TableMaps:
-    """A cache: the same body gives the same TableMap object, parsed once. Holds the last ``limit``."""
-
-    __slots__ = ("_known", "_limit")
-
-    def __init__(self, limit: int = 10_000) -> None:
-        self._known: dict[bytes, TableMap] = {}
-        self._limit = limit
-
-    def get(self, data: bytes, start: int = 0, end: int | None = None) -> TableMap:
-        """The table map whose body is ``data[start:end]``. Raises DecodeError."""
-        body = data[start:end]
-        found = self._known.get(body)
-        if found is None:
-            if len(self._known) >= self._limit:
-                self._known.clear()
-            found = self._known[body] = TableMap.parse(body)
-        return found
-
-
-def table_id(data: bytes, start: int = 0) -> int:
-    """The table id with which the body of a TABLE_MAP or rows event begins."""
-    return int.from_bytes(data[start : start + 6], "little")
-
-
 class _Reader:
     """Takes pieces off a body; never beyond its end."""
 

@@ -111,8 +111,8 @@ class PostgresHorizons(Horizons):
             raise SourceError(
                 f"{subject.source}: a standby does not show who is writing at its primary",
                 hint="read from the primary; or add a commit column (`liberator setup --add-commit-column`), "
-                "which works on a standby; or let a query source choose `horizon: delay(30s)`, which may lose "
-                "rows",
+                "which works on a standby; or let a query source choose `horizon: delay(30s)`, which may "
+                "lose rows",
             )
 
     def _refuse_cached(self, subject: Subject) -> None:
