@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ssl
 import subprocess
+import tempfile
 from contextlib import closing
+from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 import pytest
@@ -71,9 +73,18 @@ def test_a_wrong_password_is_refused_at_once_and_not_repeated(mysqls, account):
 
 
 @pytest.fixture(scope="module")
-def authority(tmp_path_factory):
-    """A certificate authority, and a certificate of it for ``localhost`` alone."""
-    where = tmp_path_factory.mktemp("tls")
+def authority():
+    """A certificate authority, and a certificate of it for ``localhost`` alone, where a server can read them
+    that runs as another user."""
+    with tempfile.TemporaryDirectory() as directory:
+        where = Path(directory)
+        certify(where)
+        for path in [where, *where.iterdir()]:
+            path.chmod(0o755)
+        yield where
+
+
+def certify(where):
 
     def openssl(*arguments):
         subprocess.run(["openssl", *arguments], cwd=where, check=True, capture_output=True)
@@ -86,12 +97,6 @@ def authority(tmp_path_factory):
     (where / "names").write_text("subjectAltName=DNS:localhost")
     openssl("x509", "-req", "-in", "request.pem", "-CA", "ca.pem", "-CAkey", "ca-key.pem", "-CAcreateserial",
             "-out", "cert.pem", "-days", "2", "-extfile", "names")  # fmt: skip
-    for path in [where, *where.iterdir()]:
-        path.chmod(0o755)
-    for path in where.parents:  # the server runs as another user where tests run as root
-        if path.stat().st_mode & 0o005 != 0o005 and path.name.startswith("pytest"):
-            path.chmod(0o755)
-    return where
 
 
 def test_tls_verifies_what_the_url_asks_for(mysql_binary, authority):

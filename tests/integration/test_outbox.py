@@ -241,6 +241,43 @@ def test_parts_share_the_work_on_mysql(mysqls_database):
     assert not set(found[0]) & set(found[1])
 
 
+@pytest.mark.parametrize("drain_", ["mark", "delete"])
+@pytest.mark.parametrize("kind", ["database", "mysql_database", "mariadb_database"])
+def test_an_aggregates_events_keep_their_order_when_they_are_committed_between_two_pages(
+    request, kind, drain_
+):
+    url = request.getfixturevalue(kind)
+    connect = psycopg.connect if kind == "database" else lambda url: connected(url).thing
+    outbox = Outbox(versions=True)
+
+    def event(connection, aggregate):
+        outbox.publish(connection, aggregate_type="t", aggregate_id=aggregate, event_type="E", payload={})
+
+    with closing(connect(url)) as slow, closing(connect(url)) as quick:
+        dialect = "postgresql" if kind == "database" else "mysql"
+        for statement in filter(str.strip, outbox.ddl(dialect, drain=drain_).split(";\n")):
+            quick.cursor().execute(statement)
+        quick.commit()
+        for connection in (slow, quick):
+            if kind != "database":
+                connection.begin()
+        event(slow, "A")  # with the lowest number
+        for number in range(6):
+            event(quick, f"other {number}")
+        quick.commit()
+        with opened(url, batch=2, drain=drain_) as source:
+            while not (first := source.read().events):
+                pass
+            slow.commit()  # a page has gone by it
+            if kind != "database":
+                quick.begin()
+            event(quick, "A")
+            quick.commit()
+            found = [Message._make(e.after) for e in first] + [m for _, m in drain(source, confirm=False)[0]]
+    assert [m.version for m in found if m.aggregate_id == "A"] == [1, 2]
+    assert len(found) == 8
+
+
 def test_a_notification_wakes_the_source(database):
     run(database, Outbox().ddl("postgresql", notify=True))
     with opened(database, poll_interval=3600) as source:

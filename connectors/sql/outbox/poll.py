@@ -172,10 +172,26 @@ class Polled:
             return False
         self._due = time.monotonic() + self._options.poll_interval
         if self._horizon is None:
-            self._sweep = _Sweep(Bound("true", self._reader.now()))
+            self._sweep = _Sweep(self._bound())
         else:
             self._sweep = _Sweep(self._horizon.look(), self._cursor)
         return True
+
+    def _bound(self) -> Bound:
+        """How far a sweep goes: to the greatest number that is there when it begins.
+
+        Not further: what is committed while one page is read after the other could show an event in a later
+        page and the one before it, of the same aggregate, in an earlier page that has gone by. A number up to
+        this one was given out before, so whoever waited for another's commit before taking it did so before,
+        too: all pages show that other one.
+        """
+        now = self._reader.now()
+        number = self.numbers.number
+        if number is None:
+            return Bound("true", now)
+        name = self._reader.quote(number.name)
+        ((greatest,),) = self._reader.fetch(f"select max({name}) from {self._relation}")
+        return Bound(None if greatest is None else f"{name} <= {greatest}", now)
 
     def _page(self, sweep: _Sweep) -> Batch:
         if sweep.bound.condition is None:
