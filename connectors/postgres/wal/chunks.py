@@ -78,6 +78,16 @@ class Target:
     bytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class DatabaseSnapshot:
+    """What a chunk's transaction sees of a table: whose rows, in which columns. All that it sees lies in the
+    WAL before ``high``."""
+
+    visible: Visibility
+    schema: TableSchema
+    high: int
+
+
 @dataclass(slots=True)
 class Reading:
     """A chunk that the server is sending. ``size`` is that of ``lines`` in bytes; ``ended``: all have come,
@@ -85,8 +95,7 @@ class Reading:
 
     target: Target
     place: Place
-    visible: Visibility
-    schema: TableSchema
+    snapshot: DatabaseSnapshot
     lines: list[bytes] = field(default_factory=list)
     size: int = 0
     short: bool = False
@@ -111,9 +120,8 @@ class ChunkReader:
             self._conn.execute("begin isolation level repeatable read read only")
             began = self._begin(target.table, ready)
             if began is not None:
-                visible, schema = began
-                _start(self._conn.pgconn, _keyed(target, schema, place))
-                reading = Reading(target, place, visible, schema)
+                _start(self._conn.pgconn, _keyed(target, began.schema, place))
+                reading = Reading(target, place, began)
         except _LATER:
             pass
         except psycopg.Error as exc:
@@ -132,7 +140,8 @@ class ChunkReader:
 
     def finish(self, reading: Reading) -> Chunk | None:
         """The whole chunk; None if something came in the way."""
-        target, schema, place = reading.target, reading.schema, reading.place
+        target, place, snapshot = reading.target, reading.place, reading.snapshot
+        schema = snapshot.schema
         try:
             try:
                 self._lines(reading, wait=True)
@@ -141,7 +150,6 @@ class ChunkReader:
             finally:
                 if not self._conn.closed:
                     self._conn.execute("rollback")
-            high = self._high()
         except _LATER:
             return None
         except psycopg.Error as exc:
@@ -153,7 +161,7 @@ class ChunkReader:
         keys = [schema.columns[i].name for i in schema.key]
         return Chunk(
             target.table.full_name, schema, lines, compile_copy_decoder(schema),
-            _key_text(schema, keys), Window(reading.visible), high, last, strays=strays,
+            _key_text(schema, keys), Window(snapshot.visible), snapshot.high, last, strays=strays,
         )  # fmt: skip
 
     def abandon(self) -> None:
@@ -202,11 +210,12 @@ class ChunkReader:
         finally:
             if began is None and not self._conn.closed:
                 self._conn.execute("rollback")
-        return None if began is None else self._ranges(target, *began)
+        return None if began is None else self._ranges(target, began)
 
     def _ranges(
-        self, target: Target, visible: Visibility, schema: TableSchema
+        self, target: Target, snapshot: DatabaseSnapshot
     ) -> Iterator[tuple[TableSchema, Visibility, list[Row], int]]:
+        schema, visible = snapshot.schema, snapshot.visible
         try:
             with translate(f"read {target.table.full_name}"):
                 for place in self._places(target.table):
@@ -215,7 +224,7 @@ class ChunkReader:
                         decode = compile_copy_decoder(schema)
                         yield schema, visible, list(map(decode, lines)), 0
                 self._conn.execute("commit")
-                yield schema, visible, [], self._high()
+                yield schema, visible, [], snapshot.high
         finally:
             if not self._conn.closed and self._conn.info.transaction_status != pq.TransactionStatus.IDLE:
                 self._conn.pgconn.get_cancel().cancel()
@@ -248,17 +257,21 @@ class ChunkReader:
                 upper = f" and ctid < '({page + step},0)'" if page + step <= pages else ""
                 yield name, f"ctid >= '({page},0)'{upper}"
 
-    def _begin(
-        self, table: Table, ready: Callable[[Visibility], bool]
-    ) -> tuple[Visibility, TableSchema] | None:
+    def _begin(self, table: Table, ready: Callable[[Visibility], bool]) -> DatabaseSnapshot | None:
+        """Where the WAL is written to is asked for right behind the snapshot: what is visible lies before it,
+        flushed or not (with synchronous_commit off a commit is visible before it is flushed). Not later: to
+        read a table that was just filled writes WAL of its own (hints, where pages have checksums), which
+        nobody flushes soon, and the stream would be waited for."""
         conn = self._conn
         conn.execute("set local lock_timeout = '500ms'")
         conn.execute(f"lock table {table.sql} in access share mode".encode())
-        row = conn.execute("select pg_current_snapshot()::text").fetchone()
-        visible = Visibility.parse(row[0]) if row else None
-        if visible is None or not ready(visible):
+        row = conn.execute(
+            "select pg_current_snapshot()::text, case when pg_is_in_recovery() then"
+            " pg_last_wal_replay_lsn() else pg_current_wal_insert_lsn() end::text"
+        ).fetchone()
+        if row is None or not ready(visible := Visibility.parse(row[0])):
             return None
-        return visible, self.schema(table)
+        return DatabaseSnapshot(visible, self.schema(table), parse_lsn(row[1]))
 
     def _stream(self, command: str, target: Target) -> Iterator[list[bytes]]:
         """The lines of a copy, some at a time; the server waits while we do not ask."""
@@ -278,15 +291,6 @@ class ChunkReader:
         _finish(pgconn)
         if lines:
             yield lines
-
-    def _high(self) -> int:
-        """Where the WAL is written to now: all that the chunk saw lies before it, flushed or not (with
-        synchronous_commit off a commit is visible before it is flushed)."""
-        row = self._conn.execute(
-            "select case when pg_is_in_recovery() then pg_last_wal_replay_lsn()"
-            " else pg_current_wal_insert_lsn() end::text"
-        ).fetchone()
-        return parse_lsn(row[0]) if row else 0
 
     def close(self) -> None:
         """Close the connection."""
