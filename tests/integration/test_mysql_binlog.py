@@ -641,7 +641,12 @@ def test_no_commit_of_a_semi_synchronous_source_waits_for_a_reader(mysqls_databa
             told = {name.lower(): value for name, value in told}
             assert (told[f"{prefix}_clients"], told[f"{prefix}_yes_tx"]) == ("0", "0")
     finally:
-        run(mysqls_database, f"set global {prefix}_enabled = off")
+        run(
+            mysqls_database,
+            f"set global {prefix}_enabled = off",
+            f"set global {prefix}_wait_no_{other} = on",
+            f"set global {prefix}_timeout = 10000",
+        )
         if not maria:
             run(mysqls_database, "uninstall plugin rpl_semi_sync_source")
 

@@ -140,7 +140,7 @@ def test_an_alter_in_two_phases_counts_where_it_is_committed(mariadb_database):
         binlog.read()
         before = ended(mariadb_database)
         in_two_phases(mariadb_database, "alter table t add column c int not null default 5, rename to u")
-        alters = [r for r in rows(mariadb_database, f"show binlog events from {before}") if "alter" in r[5]]
+        alters = [r for r in rows(mariadb_database, f"show binlog events {before}") if "alter" in r[5]]
         assert len(alters) == 2
         with pytest.raises(SourceError, match=rf"\.u came or went before .*:{alters[1][4]},"):
             binlog.read()
@@ -158,14 +158,15 @@ def test_an_alter_in_two_phases_that_is_rolled_back_never_was(mariadb_database):
         with pytest.raises(pymysql.IntegrityError):
             in_two_phases(mariadb_database, "alter table t add unique (a), rename to u, algorithm = copy")
         run(mariadb_database, "insert into t values (3, 3)")
-        told = [r[5] for r in rows(mariadb_database, f"show binlog events from {before}")]
+        told = [r[5] for r in rows(mariadb_database, f"show binlog events {before}")]
         assert any("ROLLBACK ALTER" in r for r in told)
         assert [e.after for e in binlog.read()] == [(3, 3)]
 
 
 def ended(url):
-    """Where the binlog ends."""
-    return rows(url, "show binlog status")[0][1]
+    """Where the binlog ends, as ``show binlog events`` takes it."""
+    file, position = rows(url, "show binlog status")[0][:2]
+    return f"in '{file}' from {position}"
 
 
 # -- XA ------------------------------------------------------------------------------------------------

@@ -119,6 +119,7 @@ def no_replica_answers(db):
                 cursor.execute("install plugin rpl_semi_sync_source soname 'semisync_source.so'")
         cursor.execute(f"set global {name}_wait_point = AFTER_SYNC")
         cursor.execute(f"set global {name}_timeout = 60000")
+        cursor.execute(f"set global {name}_wait_no_{'slave' if old else 'replica'} = on")
         cursor.execute(f"set global {name}_enabled = on")
 
         def answer():

@@ -88,6 +88,11 @@ class Chunk:
         return rows, cursor
 
     @property
+    def end(self) -> Key:
+        """The key of the last row, of which there must be one."""
+        return self.key(decoded(self.text, self.data[self.starts[-1] :])[-1])
+
+    @property
     def empty(self) -> bool:
         """Whether every row has been taken."""
         return self.emitted >= len(self.starts)
@@ -137,8 +142,22 @@ def _joined(data: bytes, at: int) -> tuple[bytes, int]:
             return b"".join(parts), at
 
 
+@dataclass(slots=True)
+class Reading:
+    """A chunk that the server is sending: ``limit`` rows behind ``place``, or the rows that have its keys."""
+
+    target: Target
+    place: Key | tuple[Key, ...] | None
+    limit: int
+    seen: Seen
+    schema: TableSchema
+    text: TextRows
+    result: TextResult
+
+
 class ChunkReader:
-    """Reads chunks over a connection of its own, which ``connect`` makes."""
+    """Reads chunks over a connection of its own, which ``connect`` makes, one at a time: between ``begin``
+    and ``finish`` the server sends while we are at something else."""
 
     def __init__(
         self,
@@ -173,14 +192,18 @@ class ChunkReader:
             raise SourceError(f"table {table.full_name} is gone", retryable=True)
         return found
 
-    def read(self, target: Target, place: Key | tuple[Key, ...] | None, stream: Transactions) -> Chunk | None:
-        """The chunk behind ``place`` (a key; None: the first), or of the rows with these keys (several);
-        None if it cannot be read now: its snapshot does not yet see what the stream has told, or a lock or
-        a change of the table stands in the way."""
+    def begin(
+        self, target: Target, place: Key | tuple[Key, ...] | None, stream: Transactions
+    ) -> Reading | None:
+        """Have the server begin with the chunk behind ``place`` (a key; None: the first), or with the rows
+        that have these keys (several). None if it cannot be read now: its snapshot does not yet see what the
+        stream has told, or a lock or a change of the table stands in the way. Until :meth:`finish` or
+        :meth:`abandon` nothing else can be read."""
         name = target.table.full_name
         limit = min(target.rows, self._limits.get(name, target.rows))
         strays: tuple[Key, ...] = () if place is None or isinstance(place[0], str) else place
-        with self._attempt(target.table) as attempt:
+        reading = None
+        with self._attempt(target.table):
             began = self._begin(target.table, stream)
             if began is None:
                 return None
@@ -195,7 +218,17 @@ class ChunkReader:
                 self._ready,
                 f"{_select(target.table, text, conditions)} order by {_order(schema)} limit {limit}",
             )
-            data, starts, whole = result.read(target.bytes)
+            reading = Reading(target, place, limit, seen, schema, text, result)
+        return reading
+
+    def finish(self, reading: Reading) -> Chunk | None:
+        """The chunk that was begun; None if something came in the way."""
+        target, schema, place = reading.target, reading.schema, reading.place
+        name = target.table.full_name
+        strays: tuple[Key, ...] = () if place is None or isinstance(place[0], str) else place
+        chunk = None
+        with self._attempt(target.table):
+            data, starts, whole = reading.result.read(target.bytes)
             if whole:
                 query(self._ready, "rollback")
             else:
@@ -203,25 +236,23 @@ class ChunkReader:
                 self.close()
                 self._limits[name] = max(1, len(starts))
             high = self._marks.high(self._ready)
-            attempt.done = True
-        if not attempt.done:
-            return None
-        key = _key_text(schema, self._server)
-        last = whole and len(starts) < limit and not strays
-        return Chunk(name, schema, text, data, starts, Window(seen), high, last, key, strays)
+            key = _key_text(schema, self._server)
+            last = whole and len(starts) < reading.limit and not strays
+            window = Window(reading.seen)
+            chunk = Chunk(name, schema, reading.text, data, starts, window, high, last, key, strays)
+        return chunk
 
     def read_whole(self, target: Target, stream: Transactions) -> Whole | None:
         """Open a snapshot of a table, of which the rows are then read; None as in :meth:`read`."""
-        with self._attempt(target.table) as attempt:
+        whole = None
+        with self._attempt(target.table):
             began = self._begin(target.table, stream)
             if began is None:
                 return None
             seen, schema = began
             high = self._marks.high(self._ready)
-            attempt.done = True
-        if not attempt.done:
-            return None
-        return Whole(target.table.full_name, schema, seen, high, self._rows(target, schema))
+            whole = Whole(target.table.full_name, schema, seen, high, self._rows(target, schema))
+        return whole
 
     def _rows(self, target: Target, schema: TableSchema) -> Iterator[list[Row]]:
         text = TextRows(schema.columns, self._options)
@@ -264,16 +295,14 @@ class ChunkReader:
 
 
 class _Attempt:
-    """Reading that may fail for reasons that pass: these end it without an error, and ``done`` stays
-    False."""
+    """Reading that may fail for reasons that pass: these end it without an error."""
 
     def __init__(self, reader: ChunkReader, table: Table):
         self._reader = reader
         self._table = table
-        self.done = False
 
-    def __enter__(self) -> _Attempt:
-        return self
+    def __enter__(self) -> None:
+        """Nothing to be had."""
 
     def __exit__(self, _kind: object, exc: BaseException | None, _trace: object) -> bool:
         if exc is None:

@@ -1,12 +1,12 @@
 """The snapshot side of the binlog source: which table is read next, when its rows may be emitted.
 
 Between two pieces of the stream the source asks :meth:`Snapshots.next` for rows. Tables with a key come in
-chunks that are held until the stream has passed them (:mod:`liberator.snapshot`). A table without one is
-read in one consistent snapshot: opened, its rows waiting, until the stream has come to where it was taken,
-and then read with the stream waiting. Changes from before that place are in it, those behind it are not;
-where a server cannot tell of a change in between, the reading begins anew. Until it is read, its changes
-are dropped from the stream; a reading that was interrupted begins anew after emptying the table in the
-sinks.
+chunks that are held until the stream has passed them (:mod:`liberator.snapshot`); while the rows of one
+leave, the server sends the next one. A table without one is read in one consistent snapshot: opened, its
+rows waiting, until the stream has come to where it was taken, and then read with the stream waiting.
+Changes from before that place are in it, those behind it are not; where a server cannot tell of a change in
+between, the reading begins anew. Until it is read, its changes are dropped from the stream; a reading that
+was interrupted begins anew after emptying the table in the sinks.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from connectors.mysql.binlog.chunks import Chunk, ChunkReader, Target, Whole, chunkable, key_text
+from connectors.mysql.binlog.chunks import Chunk, ChunkReader, Reading, Target, Whole, chunkable, key_text
 from connectors.mysql.binlog.options import BinlogOptions
 from connectors.mysql.binlog.tables import Captured, Hook, Tables, Watcher
 from connectors.mysql.binlog.transactions import Transactions
@@ -57,6 +57,9 @@ class Snapshots(Watcher):
         self._look = look
         self._found: dict[str, Table] = {}
         self._chunk: Chunk | None = None
+        #: The chunk behind it, on its way. The stream stands still while a chunk's rows leave, so that no
+        #: change falls between the two.
+        self._ahead: Reading | None = None
         self._whole: Whole | None = None
         self._reading = False
         self._retry_at = 0.0
@@ -116,6 +119,7 @@ class Snapshots(Watcher):
     def _abandon(self, name: str) -> None:
         if self._chunk is not None and self._chunk.table == name:
             self._chunk = None
+            self._abandon_ahead()
         if self._whole is not None and self._whole.table == name:
             self._whole = None
             self._reading = False
@@ -240,8 +244,12 @@ class Snapshots(Watcher):
 
     @property
     def _due(self) -> list[str]:
-        strays = [name for name, table in self.progress.tables.items() if table.strays]
+        strays = self._due_strays
         return [*strays, *(name for name in self.progress.pending if name not in strays)]
+
+    @property
+    def _due_strays(self) -> list[str]:
+        return [name for name, table in self.progress.tables.items() if table.strays]
 
     def next(self, place: Transactions, limit: int, now: float) -> Events | list[ChangeEvent] | None:
         """The next rows to emit, perhaps none although something happened; None: it is the stream's turn."""
@@ -272,8 +280,7 @@ class Snapshots(Watcher):
             emptied = self._truncate(table, place)
             self.progress.update(name, replace=False)
             return emptied
-        options = self._options
-        target = Target(table, options.where.get(name), options.chunk, options.chunk_bytes)
+        target = self._target(table)
         self._retry_at = time.monotonic() + _RETRY
         if not table.keyed or not chunkable(self._reader.schema(table)):
             whole = self._reader.read_whole(target, place)
@@ -283,11 +290,22 @@ class Snapshots(Watcher):
                 place.rest(whole.high)
                 self._refresh(name)
             return None
-        self._chunk = self._reader.read(target, progress.strays or progress.cursor, place)
+        reading = self._reader.begin(target, progress.strays or progress.cursor, place)
+        if reading is not None:
+            self._hold(reading)
+        return None
+
+    def _target(self, table: Table) -> Target:
+        options = self._options
+        return Target(table, options.where.get(table.full_name), options.chunk, options.chunk_bytes)
+
+    def _hold(self, reading: Reading) -> None:
+        """Take the chunk in hand that was begun, until the stream has passed it."""
+        self._chunk = self._reader.finish(reading)
         if self._chunk is not None:
+            name = self._chunk.table
             self._chunk.schema = self._seen(name, self._chunk.schema)
             self._refresh(name)
-        return None
 
     def _seen(self, name: str, schema: TableSchema) -> TableSchema:
         assert self.tables is not None
@@ -296,15 +314,18 @@ class Snapshots(Watcher):
     def _drop_chunk(self, name: str) -> None:
         """Give a chunk up; it is read again soon."""
         self._chunk = None
+        self._abandon_ahead()
         self._retry_at = time.monotonic() + _RETRY
         self._refresh(name)
 
     def _emit(self, chunk: Chunk, place: Transactions, limit: int) -> Events:
         rows, cursor = chunk.take(limit)
+        name = chunk.table
         if chunk.emitted <= limit:
             self._transaction = self._moment(place)
+            if chunk.starts and not chunk.last and not chunk.strays:
+                self._look_ahead(chunk, place)
         events = self._reads(chunk.schema, rows)
-        name = chunk.table
         if not chunk.strays and (rows or cursor is not None):
             self.progress.advance(name, len(rows), cursor)
         if chunk.empty:
@@ -316,7 +337,29 @@ class Snapshots(Watcher):
             elif chunk.last:
                 self.progress.finish(name)
             self._refresh(name)
+            ahead, self._ahead = self._ahead, None
+            if ahead is not None:
+                self._hold_ahead(ahead)
         return events
+
+    def _look_ahead(self, chunk: Chunk, place: Transactions) -> None:
+        """Have the server begin with the chunk behind this one."""
+        table = self._table(chunk.table)
+        if table is not None and not self._due_strays:
+            self._ahead = self._reader.begin(self._target(table), chunk.end, place)
+
+    def _abandon_ahead(self) -> None:
+        if self._ahead is not None:
+            self._ahead = None
+            self._reader.abandon()
+
+    def _hold_ahead(self, ahead: Reading) -> None:
+        """Take the chunk that was begun in hand, unless something else is to be read first."""
+        progress = self.progress[ahead.target.table.full_name]
+        if progress.state == "reading" and not self._due_strays and ahead.place == progress.cursor:
+            self._hold(ahead)
+        else:
+            self._reader.abandon()
 
     def _go_on(self, whole: Whole, place: Transactions) -> Events | None:
         """A table without a key: wait for the stream, then the next rows."""
@@ -364,7 +407,7 @@ class Snapshots(Watcher):
 
     def close(self) -> None:
         """Close the chunks' connection."""
-        self._whole = self._chunk = None
+        self._whole = self._chunk = self._ahead = None
         self._reader.close()
 
 
