@@ -73,7 +73,8 @@ def test_a_failover_slot_is_made_where_it_is_asked_for(database):
 
 def test_a_server_on_a_new_timeline_is_gone_on_with_if_it_had_all_that_we_have():
     """As after the promotion of a standby; here by a recovery to the end of the archive."""
-    settings = {**UNSYNCED, "restore_command": "false"}
+    # Without hot standby the server takes no connection before the recovery has ended.
+    settings = {**UNSYNCED, "restore_command": "false", "hot_standby": "off"}
     with (
         PostgresServer(settings=settings) as server,
         contextlib.contextmanager(fresh_database)(server) as url,
