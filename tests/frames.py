@@ -71,6 +71,11 @@ def delete(*texts):
     return data(b"D" + struct.pack(">I", OID) + b"K" + values(*texts))
 
 
+def message(lsn, content, transactional=False, prefix=b"outbox"):
+    head = b"M" + struct.pack(">BQ", transactional, lsn)
+    return data(head + prefix + b"\0" + sized(content))
+
+
 def truncate():
     return data(b"T" + struct.pack(">IBI", 1, 0, OID))
 

@@ -75,6 +75,46 @@ select n.nspname, c.relname
              else exists (select from pg_catalog.pg_index as i
                            where i.indrelid = c.oid and i.indisprimary) end;
 
+-- name: column
+-- Whether the table %(oid)s has a column %(name)s.
+select a.attnum
+  from pg_catalog.pg_attribute as a
+ where a.attrelid = %(oid)s::oid and a.attname = %(name)s and a.attnum > 0 and not a.attisdropped;
+
+-- name: harmful
+-- Tables of the publication %(name)s whose updates and deletes the server refuses: "unlisted" are columns of
+-- the replica identity that the column list lacks, "foreign" are others that the row filter looks at. Which
+-- columns that are, only the parsed expression tells. Postgres 15 and later.
+with member as (
+     select r.prrelid, r.prattrs::int2[] as listed, r.prqual::text as condition
+       from pg_catalog.pg_publication_rel as r
+       join pg_catalog.pg_publication as p on p.oid = r.prpubid
+      where p.pubname = %(name)s and (p.pubupdate or p.pubdelete)),
+identifying as (
+     select c.oid as relid, a.attnum, a.attname
+       from member as m
+       join pg_catalog.pg_class as c on c.oid = m.prrelid
+       join pg_catalog.pg_attribute as a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+      where c.relreplident = 'f'
+         or exists (select from pg_catalog.pg_index as i
+                     where i.indrelid = c.oid and a.attnum = any(i.indkey::int2[])
+                       and case when c.relreplident = 'i' then i.indisreplident else i.indisprimary end)),
+harmed as (
+     select n.nspname || '.' || c.relname as name,
+            array(select i.attname::text from identifying as i
+                   where i.relid = m.prrelid and i.attnum <> all(m.listed) order by i.attnum) as unlisted,
+            array(select a.attname::text from pg_catalog.pg_attribute as a
+                   where a.attrelid = m.prrelid
+                     and a.attnum in (select v[1]::int2
+                                        from regexp_matches(m.condition, ':varattno (\d+)', 'g') as v)
+                     and not exists (select from identifying as i
+                                      where i.relid = m.prrelid and i.attnum = a.attnum)
+                   order by a.attnum) as "foreign"
+       from member as m
+       join pg_catalog.pg_class as c on c.oid = m.prrelid
+       join pg_catalog.pg_namespace as n on n.oid = c.relnamespace)
+select * from harmed where unlisted <> '{}' or "foreign" <> '{}' order by name;
+
 -- name: server
 -- Facts about the server and our role, in one row.
 select current_setting('server_version_num')::int as version,

@@ -39,6 +39,16 @@ RETRYABLE = ("08", "57P", "53", "55006", "55P03", "40", "57014")
 
 Connection = psycopg.Connection[Any]
 
+#: A server that is gone without a word (power, network) is noticed within a minute, not after the two hours
+#: that TCP waits by itself; what the URL says wins. Seconds, but tcp_user_timeout: milliseconds.
+_PATIENCE = {
+    "connect_timeout": "10",
+    "keepalives_idle": "20",
+    "keepalives_interval": "10",
+    "keepalives_count": "4",
+    "tcp_user_timeout": "60000",
+}
+
 
 def dsn(url: str, application: str, **extra: str) -> str:
     """``url`` as a libpq connection string with our session settings; the user's own options come
@@ -54,7 +64,8 @@ def dsn(url: str, application: str, **extra: str) -> str:
     settings = " ".join(f"-c {name}={_escape(value)}" for name, value in SESSION.items())
     params["options"] = f"{params.get('options') or ''} {settings}".strip()
     params.setdefault("application_name", application)
-    params.setdefault("connect_timeout", "10")
+    for name, value in _PATIENCE.items():
+        params.setdefault(name, value)
     params.update(extra)
     return conninfo.make_conninfo("", **params)
 

@@ -9,7 +9,7 @@ import pytest
 
 from connectors.postgres.wal.replication import ReplicationStream
 from liberator.errors import ConfigError, PositionLost, SourceError
-from liberator.event import ABSENT, Operation, Phase
+from liberator.event import ABSENT, Operation, Phase, Position
 from liberator.source import State
 from tests.targets import PostgresTarget, SqliteTarget
 from tests.wal import Wal, brief, reading, run, together
@@ -195,6 +195,28 @@ def test_a_message_outside_transactions_comes_once_however_often_the_source_rest
         assert got == [("outbox", b"m%d" % number, False), (number, None, None)]
         wal.reopen()
     assert wal.read() == []
+    wal.close()
+
+
+def test_behind_a_message_outside_transactions_the_next_transaction_is_whole(orders):
+    """The message ends where the commit of its own transaction begins: two things, so two places."""
+    wal = Wal(orders, snapshot="none", messages=["outbox"]).open()
+    wal.read()
+    together(
+        orders, "insert into orders values (1), (2)", "select pg_logical_emit_message(false, 'outbox', 'x')"
+    )
+    events = []
+    while len(events) < 3:
+        batch = wal.source.read()  # and not confirmed, as if a crash came before that
+        events += batch.events
+    message, *rows = events
+    assert message.after[0] == "outbox" and [e.after[0] for e in rows] == [1, 2]
+    assert message.transaction.origin[1] == rows[0].position.major
+    kept = wal.state
+    wal.close()
+    wal.state = State(message.position, kept.identity, kept.snapshot, kept.schemas)
+    wal.open()
+    assert [e.after[0] for e in wal.read()] == [1, 2]
     wal.close()
 
 
@@ -399,6 +421,19 @@ def test_another_server_is_a_gap(orders):
     wal.state = State(wal.state.position, identity, wal.state.snapshot, wal.state.schemas)
     with pytest.raises(PositionLost, match="another server"):
         wal.open()
+    wal.close()
+
+
+def test_a_server_that_was_set_back_to_an_older_copy_is_a_gap(orders):
+    wal = Wal(orders, snapshot="none").open()
+    wal.read()
+    wal.close()
+    kept = wal.state
+    ahead = Position(kept.position.epoch, kept.position.major + (1 << 30))
+    wal.state = State(ahead, kept.identity, kept.snapshot, kept.schemas)
+    with pytest.raises(PositionLost, match="set back to an older copy") as caught:
+        wal.open()
+    assert "--recover wal" in caught.value.hint
     wal.close()
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from connectors.postgres.wal.changes import NotData
+from connectors.postgres.wal.changes import Captured, NotData, message_schema
+from connectors.postgres.wal.pgoutput import Relation, RelationColumn
 from liberator.errors import DecodeError
 from liberator.event import ABSENT, Events, Operation, Phase, Position
 from tests.frames import (
@@ -16,6 +17,7 @@ from tests.frames import (
     frame,
     insert,
     keepalive,
+    message,
     relation,
     transaction,
     truncate,
@@ -23,6 +25,13 @@ from tests.frames import (
 )
 
 ROWS = [insert(str(n), "x") for n in range(1, 6)]
+
+
+def with_messages(made):
+    schema = message_schema("db")
+    columns = tuple(RelationColumn(c.name, 0, -1, False) for c in schema.columns)
+    made.messages = {"outbox": Captured(Relation(0, "pg_logical", "message", "n", columns), schema, "m")}
+    return made
 
 
 def decode(made, block, limit=1000):
@@ -70,6 +79,19 @@ def test_what_the_log_has_of_a_transaction_is_passed_over(taken):
     assert [e.after[0] for e in events] == [1, 2, 3, 4, 5][taken:]
     assert [e.ordinal for e in events] == list(range(taken + 1, 6))
     assert made.position == Position(1, 1048)
+
+
+def test_a_message_outside_transactions_has_a_place_that_no_commit_has():
+    end = 500
+    alone = message(end, b"x")
+    made = with_messages(decoder())
+    (told,), _ = decode(made, relation() + alone)
+    assert told.transaction.origin == (0, end) and made.position.major < end
+    again = with_messages(decoder(resume=made.position))
+    assert decode(again, relation() + alone)[0] == []
+    events, _ = decode(again, transaction(end, ROWS[0], ROWS[1]))
+    assert [e.after[0] for e in events] == [1, 2]
+    assert told.position < events[0].position
 
 
 def test_a_transaction_before_the_resume_point_is_passed_over_without_moving_back():

@@ -275,10 +275,11 @@ class ChangeDecoder:
             return _NEVER
         return minor if lsn == major else 0
 
-    def _begin(self, lsn: int, timestamp: int, xid: int) -> Transaction:
+    def _begin(self, lsn: int, timestamp: int, xid: int, told: int = 0) -> Transaction:
+        """A transaction that commits at ``lsn``; ``told`` is what its events call their LSN, if not that."""
         position = _new(Position, (self.position.epoch, lsn, 0))
         self._transaction = transaction = Transaction(
-            str(xid), position, timestamp + POSTGRES_EPOCH, (xid, lsn)
+            str(xid), position, timestamp + POSTGRES_EPOCH, (xid, told or lsn)
         )
         self._xid = xid
         self.open = True
@@ -357,12 +358,14 @@ class ChangeDecoder:
 
     def _message(self, message: pgoutput.Message, events: list[ChangeEvent]) -> None:
         rel = self.messages.get(message.prefix)
+        # It stands alone, outside any transaction. Its LSN is its end, where the commit of the next
+        # transaction may begin: the place before it is inside its own record, and so nobody else's.
+        place = message.lsn - 1
         if not message.transactional:
-            # It stands alone, at its own LSN, outside any transaction.
             if rel is None:
                 return
-            self._skip = self._taken(message.lsn)
-            self._begin(message.lsn, self.timestamp - POSTGRES_EPOCH, 0)
+            self._skip = self._taken(place)
+            self._begin(place, self.timestamp - POSTGRES_EPOCH, 0, message.lsn)
             self._first = len(events)
             self._ordinal = 0
         if rel is not None:
@@ -376,7 +379,7 @@ class ChangeDecoder:
                 events.append(event)
         if not message.transactional:
             self.open = False
-            self._advance(message.lsn, 1)
+            self._advance(place, 1)
 
     def _count(self, rel: Captured) -> None:
         self._ordinal += 1

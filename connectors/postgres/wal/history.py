@@ -29,7 +29,7 @@ class Identity:
     @classmethod
     def of(cls, stream: ReplicationStream, database: str, slot: str) -> Identity:
         """As the server identifies itself now."""
-        system, timeline = stream.identify()
+        system, timeline, _ = stream.identify()
         return cls(system, timeline, database, slot)
 
     @classmethod
@@ -87,6 +87,13 @@ def verify(
         )
     if now.timeline != ours.timeline:
         _verify_timeline(lost, ours, now, at, stream, repair)
+    end = stream.identify()[2]
+    if end < at:
+        raise PositionLost(
+            lost + f"the server's WAL ends at {format_lsn(end)}: it was set back to an older copy of itself, "
+            "and what it writes from there on is another history",
+            hint=repair,
+        )
     return replace(now, slot=ours.slot)
 
 

@@ -14,7 +14,7 @@ import psycopg
 from connectors.postgres import catalog
 from connectors.postgres.catalog import Table
 from connectors.postgres.connection import Connection, connect, format_lsn, parse_lsn, reason
-from connectors.postgres.wal import publication
+from connectors.postgres.wal import parts, publication
 from connectors.postgres.wal.options import WalOptions
 from liberator.errors import ConfigError, LiberatorError, SourceError
 from liberator.preflight import Finding
@@ -23,9 +23,9 @@ from liberator.source import SourceStatus, State
 _OLDEST = 130000
 
 
-def require(name: str, facts: dict[str, Any]) -> None:
+def require(name: str, options: WalOptions, facts: dict[str, Any]) -> None:
     """Raise SourceError if the server cannot be captured at all."""
-    for finding in _server(facts):
+    for finding in _server(facts, options):
         if finding.level == "error":
             raise SourceError(f"source {name}: {finding.message}", hint=finding.remedy)
 
@@ -47,7 +47,7 @@ def check(name: str, options: WalOptions, slot: str) -> list[Finding]:
 def _all(name: str, options: WalOptions, slot: str, conn: Connection) -> Iterator[Finding]:
     facts = catalog.server(conn)
     found = publication.read_slot(conn, slot)
-    yield from _server(facts)
+    yield from _server(facts, options)
     yield from _room(facts, found is not None)
     yield from _tables(name, options, conn, facts)
     yield from _slot(slot, found, conn)
@@ -59,7 +59,7 @@ def _all(name: str, options: WalOptions, slot: str, conn: Connection) -> Iterato
         )  # fmt: skip
 
 
-def _server(facts: dict[str, Any]) -> Iterator[Finding]:
+def _server(facts: dict[str, Any], options: WalOptions) -> Iterator[Finding]:
     version = facts["version"]
     if version < _OLDEST:
         yield Finding("error", "version", f"Postgres {version // 10000} is too old", "13 or later is needed")
@@ -75,6 +75,14 @@ def _server(facts: dict[str, Any]) -> Iterator[Finding]:
             "error", "privilege", f"role {facts['role']} may not replicate",
             f"alter role {facts['role']} replication  (on RDS: grant rds_replication to it)",
         )  # fmt: skip
+    if options.failover and version < 170000:
+        yield Finding(
+            "error",
+            "failover",
+            "failover slots came with Postgres 17",
+            "set failover: false",
+            option="failover",
+        )
 
 
 def _room(facts: dict[str, Any], have_slot: bool) -> Iterator[Finding]:
@@ -99,18 +107,49 @@ def _tables(name: str, options: WalOptions, conn: Connection, facts: dict[str, A
     yield Finding("ok", "tables", f"{len(tables)} to capture")
     for table in tables:
         yield from _table(table, options, conn)
+    try:
+        parts.refuse(conn, options, name, tables)
+    except ConfigError as exc:
+        yield from _problems("tables", exc)
+        return
+    yield from _publications(name, options, tables, conn, facts)
+
+
+def _publications(
+    name: str, options: WalOptions, tables: list[Table], conn: Connection, facts: dict[str, Any]
+) -> Iterator[Finding]:
     planned: list[publication.Publication] = []
     try:
         planned = publication.plan(options, name, tables, facts["version"])
     except ConfigError as exc:
-        for problem in exc.problems:
-            yield Finding("error", "replica identity", problem, exc.hint or "")
+        yield from _problems("replica identity", exc)
     for each in planned:
         if each.state(conn) != "present" and not facts["can_create"]:
             yield Finding(
                 "error", "publication", f"{each.name} is missing and role {facts['role']} may not create it",
                 "let the owner of the tables run: " + "; ".join(each.create()),
             )  # fmt: skip
+        elif options.columns or options.filter:
+            yield from _rehearsal(each, conn)
+
+
+def _problems(what: str, error: ConfigError) -> Iterator[Finding]:
+    for problem in error.problems:
+        yield Finding("error", what, problem, error.hint or "")
+
+
+def _rehearsal(planned: publication.Publication, conn: Connection) -> Iterator[Finding]:
+    try:
+        publication.rehearse(conn, planned)
+    except ConfigError as exc:
+        yield from _problems("replica identity", exc)
+    except psycopg.Error as exc:
+        yield Finding(
+            "error",
+            "publication",
+            f"{planned.name} cannot be made: {reason(exc)}",
+            "; ".join(planned.create()),
+        )
 
 
 def _table(table: Table, options: WalOptions, conn: Connection) -> Iterator[Finding]:

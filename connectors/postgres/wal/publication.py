@@ -23,6 +23,7 @@ from psycopg import sql
 from connectors.postgres import catalog
 from connectors.postgres.catalog import Table
 from connectors.postgres.connection import Connection, literal, parse_lsn, quote, translate
+from connectors.postgres.wal import parts
 from connectors.postgres.wal.options import WalOptions
 from liberator.errors import ConfigError, SourceError
 from liberator.source import Managed
@@ -30,8 +31,9 @@ from liberator.source import Managed
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """One publication as it should be; ``operations`` as in ``with (publish = …)``."""
+    """One publication as it should be, for ``source``; ``operations`` as in ``with (publish = …)``."""
 
+    source: str
     name: str
     tables: tuple[Table, ...]
     clauses: tuple[str, ...]
@@ -109,7 +111,8 @@ def plan(options: WalOptions, name: str, tables: Sequence[Table], version: int) 
         if members:
             clauses = tuple(_clause(t, options) for t in members)
             base = options.publication or f"liberator_{name}".replace("-", "_")
-            out.append(Publication(base + suffix, tuple(members), clauses, operations, version >= 180000))
+            made = Publication(name, base + suffix, tuple(members), clauses, operations, version >= 180000)
+            out.append(made)
     return out
 
 
@@ -187,6 +190,7 @@ def ensure(conn: Connection, publications: Sequence[Publication]) -> Ensured:
             with conn.transaction():
                 for statement in statements:
                     conn.execute(statement.encode())
+                parts.refuse_harmful(conn, publication.name, publication.source)
         except psycopg.errors.InsufficientPrivilege as exc:
             raise SourceError(
                 f"may not {'create' if state == 'missing' else 'change'} publication {publication.name}",
@@ -196,6 +200,17 @@ def ensure(conn: Connection, publications: Sequence[Publication]) -> Ensured:
             with translate(f"make publication {publication.name}"):
                 raise exc
     return Ensured(frozenset(published), tuple(created), changed)
+
+
+def rehearse(conn: Connection, publication: Publication) -> None:
+    """Make the publication, see whether it would harm the application, and take it back: nobody else sees it.
+    Raises ConfigError, and the driver's errors."""
+    state = publication.state(conn)
+    with conn.transaction(force_rollback=True):
+        if state != "present":
+            for statement in publication.create() if state == "missing" else publication.alter():
+                conn.execute(statement.encode())
+        parts.refuse_harmful(conn, publication.name, publication.source)
 
 
 def read_slot(conn: Connection, slot: str) -> dict[str, Any] | None:

@@ -26,7 +26,7 @@ from typing import Final
 
 from psycopg import pq
 
-from connectors.postgres.connection import dsn, format_lsn
+from connectors.postgres.connection import dsn, format_lsn, parse_lsn
 from liberator.errors import SourceError
 
 _BLOCK: Final = 256 * 1024
@@ -55,10 +55,10 @@ class ReplicationStream:
         self._socket: socket.socket | None = None
         self._poll = select.poll()
 
-    def identify(self) -> tuple[str, int]:
-        """The server's system identifier and timeline."""
+    def identify(self) -> tuple[str, int, int]:
+        """The server's system identifier, its timeline, and the end of its WAL."""
         row = self._command("IDENTIFY_SYSTEM")
-        return row[0], int(row[1])
+        return row[0], int(row[1]), parse_lsn(row[2])
 
     def timeline_history(self, timeline: int) -> str:
         """The history file of ``timeline``: where it left its parents."""

@@ -22,7 +22,7 @@ import psycopg
 from connectors.postgres import catalog as pg_catalog
 from connectors.postgres.catalog import Catalog, Table
 from connectors.postgres.connection import Connection, connect, format_lsn, parse_lsn, translate
-from connectors.postgres.wal import preflight, publication
+from connectors.postgres.wal import parts, preflight, publication
 from connectors.postgres.wal.changes import HEARTBEAT, ChangeDecoder, NotData
 from connectors.postgres.wal.history import Identity, verify
 from connectors.postgres.wal.objects import Objects
@@ -88,11 +88,12 @@ class PostgresWal(Source):
             return
         self._conn = self._connect()
         facts = pg_catalog.server(self._conn)
-        preflight.require(self.name, facts)
+        preflight.require(self.name, self.config, facts)
         self._database: str = facts["database"]
         self._version: int = facts["version"]
         self._catalog = self._new_catalog(self._conn)
         self._tables = self._captured_tables(self._conn)
+        parts.refuse(self._conn, self.config, self.name, list(self._tables.values()))
         progress = Progress(state.snapshot if state else None)
         self._refuse_lost_publications(self._conn, state)
         ensured, settle = self._publish(self._conn)

@@ -1,0 +1,111 @@
+"""Parts of tables: column lists, row filters and conditions that do not fit are refused before they harm."""
+
+from __future__ import annotations
+
+import psycopg
+import pytest
+
+from liberator.errors import ConfigError
+from tests.wal import Wal, reading, run
+
+SHOP = (
+    "create table orders (id int primary key, note text, big text)",
+    "create table wide (a int, b int not null, c text)",
+    "alter table wide replica identity full",
+    "create table chosen (id int primary key, code text not null unique, note text)",
+    "alter table chosen replica identity using index chosen_code_key",
+)
+
+
+@pytest.fixture
+def shop(database):
+    with psycopg.connect(database) as db:
+        if db.info.server_version < 150000:
+            pytest.skip("column lists and row filters came with Postgres 15")
+    run(database, *SHOP)
+    return database
+
+
+HARMFUL = {
+    "columns without the key": (
+        {"columns": {"public.orders": ["note"]}},
+        "sources.wal.columns: that of public.orders has to contain id",
+    ),
+    "a filter over a column outside the key": (
+        {"filter": {"public.orders": "id > 1 and note <> 'x'"}},
+        "sources.wal.filter: that of public.orders may not look at note",
+    ),
+    "columns under replica identity full": (
+        {"columns": {"public.wide": ["a", "b"]}},
+        "sources.wal.columns: that of public.wide has to contain c",
+    ),
+    "the primary key where an index identifies rows": (
+        {"columns": {"public.chosen": ["id"]}, "filter": {"public.chosen": "id > 1"}},
+        "sources.wal.columns: that of public.chosen has to contain code",
+    ),
+}
+
+
+@pytest.mark.parametrize("options, told", HARMFUL.values(), ids=list(HARMFUL))
+def test_what_would_make_the_applications_updates_fail_is_refused_and_never_published(shop, options, told):
+    wal = Wal(shop, **options)
+    findings = [f.message for f in wal.make().check() if f.level == "error"]
+    assert any(message.startswith(told) for message in findings)
+    with pytest.raises(ConfigError) as caught:
+        wal.open()
+    assert caught.value.problems[0].startswith(told)
+    wal.close()
+    with psycopg.connect(shop) as db:
+        assert db.execute("select count(*) from pg_publication").fetchone() == (0,)
+
+
+def test_parts_by_which_rows_are_identified_are_published_and_updates_go_on(shop):
+    options = {
+        "columns": {"public.orders": ["id", "note"], "public.chosen": ["code", "note"]},
+        "filter": {"public.orders": "id <> 7", "public.wide": "c is null or b > 1"},
+        "where": {"public.orders": "note is not null"},
+    }
+    wal = Wal(shop, **options)
+    assert [f.message for f in wal.make().check() if f.level == "error"] == []
+    with reading(shop, **options) as wal:
+        assert wal.read() == []
+        run(
+            shop,
+            *("insert into orders values (1)", "update orders set note = 'a', big = 'b'"),
+            *("insert into wide values (1, 2, 'a')", "update wide set c = 'b'"),
+            *("insert into chosen values (1, 'k')", "update chosen set note = 'b'"),
+        )
+        updates = [e.after for e in wal.read() if e.operation.name == "UPDATE"]
+    assert updates == [(1, "a"), (1, 2, "b"), ("k", "b")]
+
+
+MISTAKEN = {
+    "a table that is not captured": (
+        {"columns": {"public.order": ["id"]}, "where": {"orders": "true"}},
+        [
+            "sources.wal.columns: no captured table is called public.order; did you mean 'public.orders'?",
+            "sources.wal.where: no captured table is called orders; did you mean 'public.orders'?",
+        ],
+    ),
+    "a column that does not exist": (
+        {"columns": {"public.orders": ["id", "noot"]}},
+        ["sources.wal.columns: public.orders has no column noot"],
+    ),
+    "conditions that the server cannot read": (
+        {"where": {"public.orders": "nope = 3"}, "filter": {"public.wide": "a ="}},
+        [
+            'sources.wal.where: public.orders: column "nope" does not exist (sqlstate 42703)',
+            'sources.wal.filter: public.wide: syntax error at or near ")" (sqlstate 42601)',
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize("options, told", MISTAKEN.values(), ids=list(MISTAKEN))
+def test_what_fits_no_table_or_column_is_told_and_not_passed_over(shop, options, told):
+    wal = Wal(shop, **options)
+    assert [f.message for f in wal.make().check() if f.level == "error"] == told
+    with pytest.raises(ConfigError) as caught:
+        wal.open()
+    assert caught.value.problems == told
+    wal.close()
