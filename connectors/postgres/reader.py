@@ -7,13 +7,13 @@ which parses a column's text with the functions that the WAL source uses.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import psycopg
-from psycopg import pq
 
+from connectors.postgres import copy_out
 from connectors.postgres.catalog import Catalog, Table, all_tables
 from connectors.postgres.connection import Connection, connect, literal, quote, translate
 from connectors.postgres.types import text as pg_text
@@ -50,6 +50,7 @@ class PostgresReader(Reader):
         self._conn: Connection | None = None
         self._catalog: Catalog | None = None
         self._database = ""
+        self._ahead: str | None = None  # the select whose rows the server is sending
 
     # -- the connection ----------------------------------------------------------------------------
 
@@ -61,15 +62,19 @@ class PostgresReader(Reader):
 
     def close(self) -> None:
         """Close the connection."""
-        conn, self._conn, self._catalog = self._conn, None, None
+        conn, self._conn, self._catalog, self._ahead = self._conn, None, None, None
         if conn is not None:
             conn.close()
 
     @property
     def conn(self) -> Connection:
-        """The driver's connection."""
+        """The driver's connection; whoever wants it ends what it was asked for ahead."""
         if self._conn is None or self._conn.closed:
             raise SourceError("the connection to postgres is closed", retryable=True)
+        if self._ahead is not None:
+            self._ahead = None
+            with suppress(psycopg.Error):
+                copy_out.drop(self._conn.pgconn)
         return self._conn
 
     @property
@@ -169,32 +174,21 @@ class PostgresReader(Reader):
             self._catalog = None
             raise UnknownShape(f"{schema.schema}.{schema.table} cannot be decoded: {exc}") from exc
 
-    def _copy(self, sql: str, budget: int) -> tuple[list[bytes], bool]:
-        pgconn = self.conn.pgconn
-        result = pgconn.exec_(f"copy ({sql}) to stdout".encode())
-        if result.status != pq.ExecStatus.COPY_OUT:
-            raise psycopg.errors.error_from_result(result)
-        lines: list[bytes] = []
-        append, get = lines.append, pgconn.get_copy_data
-        size = 0
-        whole = True
-        while True:
-            count, data = get(0)
-            if count < 0:
-                break
-            if whole:
-                append(data.tobytes())
-                size += count
-                if size > budget:
-                    whole = False
-                    pgconn.get_cancel().cancel()
-        failed = None
-        while (ended := pgconn.get_result()) is not None:
-            if ended.status == pq.ExecStatus.FATAL_ERROR:
-                failed = psycopg.errors.error_from_result(ended)
-        if failed is not None and whole:
-            raise failed
-        return lines, whole
+    def ahead(self, sql: str) -> None:
+        """Begin the ``copy``; the kernel, or the server, keeps its lines until they are asked for."""
+        # What is wrong with it, ``select`` will say.
+        with suppress(psycopg.Error):
+            copy_out.start(self.conn.pgconn, sql)
+            self._ahead = sql
+
+    def _copy(self, sql: str, budget: int) -> copy_out.Lines:
+        if sql == self._ahead:
+            self._ahead = None
+            # If it failed, perhaps only because it waited for us longer than a statement may take.
+            with suppress(psycopg.Error):
+                return copy_out.take(self.conn.pgconn, budget)
+        copy_out.start(self.conn.pgconn, sql)
+        return copy_out.take(self.conn.pgconn, budget)
 
     def fetch(self, sql: str) -> list[tuple[Any, ...]]:
         """All rows, with psycopg's values."""

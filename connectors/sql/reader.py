@@ -161,6 +161,10 @@ class Reader(ABC):
         behind about ``budget`` bytes. ``places`` are the columns of the last row to give as literals.
         Raises UnknownShape where rows are no longer what the schema says."""
 
+    def ahead(self, sql: str) -> None:  # noqa: B027
+        """Say what will be selected next, and that nothing else is asked for before it: a server may begin to
+        send. Nothing is lost, except time, where something else is asked for after all."""
+
     @abstractmethod
     def fetch(self, sql: str) -> list[tuple[Any, ...]]:
         """The rows of a statement as the driver gives them: for catalogs, counts and texts."""

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 import psycopg
 from psycopg import pq
 
+from connectors.postgres import copy_out
 from connectors.postgres.catalog import Catalog, Table
 from connectors.postgres.connection import Connection, literal, parse_lsn, quote, translate
 from connectors.postgres.types.copying import compile_copy_decoder, unescape
@@ -120,7 +121,7 @@ class ChunkReader:
             self._conn.execute("begin isolation level repeatable read read only")
             began = self._begin(target.table, ready)
             if began is not None:
-                _start(self._conn.pgconn, _keyed(target, began.schema, place))
+                copy_out.start(self._conn.pgconn, _keyed(target, began.schema, place))
                 reading = Reading(target, place, began)
         except _LATER:
             pass
@@ -146,7 +147,7 @@ class ChunkReader:
             try:
                 self._lines(reading, wait=True)
                 if not reading.short:
-                    _finish(self._conn.pgconn)
+                    copy_out.finish(self._conn.pgconn)
             finally:
                 if not self._conn.closed:
                     self._conn.execute("rollback")
@@ -167,8 +168,7 @@ class ChunkReader:
     def abandon(self) -> None:
         """Give up the chunk that was begun."""
         if not self._conn.closed:
-            self._conn.pgconn.get_cancel().cancel()
-            _drain(self._conn.pgconn)
+            copy_out.drop(self._conn.pgconn)
             self._conn.execute("rollback")
 
     def _lines(self, reading: Reading, *, wait: bool) -> None:
@@ -187,8 +187,7 @@ class ChunkReader:
             append(data.tobytes())
             size += count
             if size > budget:
-                pgconn.get_cancel().cancel()
-                _drain(pgconn)
+                copy_out.drop(pgconn)
                 reading.short = reading.ended = True
                 break
         reading.size = size
@@ -227,8 +226,7 @@ class ChunkReader:
                 yield schema, visible, [], snapshot.high
         finally:
             if not self._conn.closed and self._conn.info.transaction_status != pq.TransactionStatus.IDLE:
-                self._conn.pgconn.get_cancel().cancel()
-                _drain(self._conn.pgconn)
+                copy_out.drop(self._conn.pgconn)
                 self._conn.execute("rollback")
 
     def schema(self, table: Table) -> TableSchema:
@@ -276,7 +274,7 @@ class ChunkReader:
     def _stream(self, command: str, target: Target) -> Iterator[list[bytes]]:
         """The lines of a copy, some at a time; the server waits while we do not ask."""
         pgconn = self._conn.pgconn
-        _start(pgconn, command)
+        copy_out.start(pgconn, command)
         lines: list[bytes] = []
         size = 0
         while True:
@@ -288,7 +286,7 @@ class ChunkReader:
             if len(lines) >= target.rows or size >= target.bytes:
                 yield lines
                 lines, size = [], 0
-        _finish(pgconn)
+        copy_out.finish(pgconn)
         if lines:
             yield lines
 
@@ -318,12 +316,12 @@ def _keyed(target: Target, schema: TableSchema, place: Place) -> str:
         after.append(f"({keys}) in ({', '.join(map(values, place))})")
     only = target.table.sql if target.table.kind == "p" else f"only {target.table.sql}"
     query = _select(target, schema, only, after)
-    return f"copy ({query} order by {keys} limit {target.rows}) to stdout"
+    return f"{query} order by {keys} limit {target.rows}"
 
 
 def _unkeyed(target: Target, schema: TableSchema, place: tuple[str, str]) -> str:
     leaf, condition = place
-    return f"copy ({_select(target, schema, f'only {leaf}', [condition])}) to stdout"
+    return _select(target, schema, f"only {leaf}", [condition])
 
 
 def _key_text(schema: TableSchema, keys: Sequence[str]) -> Callable[[bytes], tuple[str, ...]]:
@@ -335,26 +333,3 @@ def _key_text(schema: TableSchema, keys: Sequence[str]) -> Callable[[bytes], tup
         return tuple(unescape(fields[i].decode()) for i in places)
 
     return text
-
-
-def _start(pgconn: pq.abc.PGconn, command: str) -> None:
-    result = pgconn.exec_(command.encode())
-    if result.status != pq.ExecStatus.COPY_OUT:
-        raise psycopg.errors.error_from_result(result)
-
-
-def _finish(pgconn: pq.abc.PGconn) -> None:
-    failed = None
-    while (result := pgconn.get_result()) is not None:
-        if result.status == pq.ExecStatus.FATAL_ERROR:
-            failed = psycopg.errors.error_from_result(result)
-    if failed is not None:
-        raise failed
-
-
-def _drain(pgconn: pq.abc.PGconn) -> None:
-    """Read off what is left of a canceled copy."""
-    while pgconn.transaction_status == pq.TransactionStatus.ACTIVE:
-        if pgconn.get_copy_data(0)[0] < 0:
-            while pgconn.get_result() is not None:
-                pass

@@ -25,11 +25,13 @@ from liberator.event import Row
 @dataclass(slots=True)
 class Difference:
     """What a piece of the table differs in: new and changed rows in key order with whether they are new,
-    keys that are gone; ``met`` counts the rows that were looked at."""
+    keys that are gone; ``met`` counts the rows that were looked at. ``moment``: when, by the database's
+    clock."""
 
     rows: list[tuple[Row, bool]] = field(default_factory=list)
     gone: list[Key] = field(default_factory=list)
     met: int = 0
+    moment: int = 0
 
 
 def differences(
@@ -46,7 +48,7 @@ def differences(
                 hint="name columns in `key` by which every row can be told from the others",
             )
         known = keys.known(target.place, found)
-        difference = Difference(met=len(found))
+        difference = Difference(met=len(found), moment=piece.moment)
         remember: list[Remembered] = []
         for key, row in zip(found, piece.rows, strict=True):
             hash_ = row_hash(row)
@@ -64,7 +66,7 @@ def differences(
         gone = reconciler.absent(unseen)
         if gone:
             keys.change(target.place, [], gone)
-            yield Difference(gone=gone)
+            yield Difference(gone=gone, moment=reader.now())
 
 
 def row_hash(row: Row) -> bytes:

@@ -27,11 +27,13 @@ Cursor = tuple[str, ...]
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Rows of one statement; ``cursor`` is where the next one goes on."""
+    """Rows of one statement, read before ``moment`` (microseconds since 1970 by the database's clock);
+    ``cursor`` is where the next one goes on."""
 
     rows: list[Row]
     cursor: Cursor
     last: bool
+    moment: int
 
 
 class Follower:
@@ -53,42 +55,51 @@ class Follower:
         self.columns = list(dict.fromkeys([*columns, *(c.name for c in target.schema.key_columns)]))
 
     def pieces(self, cursor: Cursor | None, conditions: Sequence[str] = ()) -> Iterator[Piece]:
-        """All rows behind ``cursor`` for which the conditions hold, some at a time."""
+        """All rows behind ``cursor`` for which the conditions hold, some at a time. While one piece
+        leaves, the server sends the next, if nobody asks it for anything else."""
         while True:
             piece = self._read(cursor, conditions)
+            cursor = piece.cursor
+            if not piece.last:
+                self._reader.ahead(self._statement(cursor, conditions)[0])
             if piece.rows:
                 yield piece
             if piece.last:
                 return
-            cursor = piece.cursor
 
     def _read(self, cursor: Cursor | None, conditions: Sequence[str]) -> Piece:
-        reader, target, limit = self._reader, self._target, self._options.batch
+        reader, target, options = self._reader, self._target, self._options
         for _ in range(_PATIENCE):
             schema = self._only or target.schema
-            where = [f"({c})" for c in conditions if c != "true"]
-            places = [schema.names.index(name) for name in self.columns if name in schema.names]
-            if len(places) < len(self.columns):
-                raise SourceError(f"{target.name} has lost a column that the cursor needs")
-            names = [reader.place(schema.columns[i]) for i in places]
-            if cursor is not None:
-                where.append(self._behind(names, cursor))
-            order = ", ".join(names)
-            sql = (
-                f"select {reader.listed(schema)} from {target.source}"
-                f"{' where ' if where else ''}{' and '.join(where)} order by {order} limit {limit}"
-            )
+            sql, places = self._statement(cursor, conditions)
             try:
-                selected = reader.select(sql, schema, self._options.batch_bytes, places)
+                selected = reader.select(sql, schema, options.batch_bytes, places)
             except UnknownShape:
-                target.renew(reader, self._options)
+                target.renew(reader, options)
                 continue
             # The columns were looked up before the rows were read: are they still the same?
-            if selected.rows and self._only is None and target.renew(reader, self._options):
+            if selected.rows and self._only is None and target.renew(reader, options):
                 continue
-            last = selected.whole and len(selected.rows) < limit
-            return Piece(selected.rows, selected.last, last)
+            last = selected.whole and len(selected.rows) < options.batch
+            return Piece(selected.rows, selected.last, last, reader.now())
         raise SourceError(f"{target.name} changes faster than it can be read", retryable=True)
+
+    def _statement(self, cursor: Cursor | None, conditions: Sequence[str]) -> tuple[str, list[int]]:
+        """What asks for the rows behind ``cursor``, and the places of the columns that are its next value."""
+        reader, target = self._reader, self._target
+        schema = self._only or target.schema
+        where = [f"({c})" for c in conditions if c != "true"]
+        places = [schema.names.index(name) for name in self.columns if name in schema.names]
+        if len(places) < len(self.columns):
+            raise SourceError(f"{target.name} has lost a column that the cursor needs")
+        names = [reader.place(schema.columns[i]) for i in places]
+        if cursor is not None:
+            where.append(self._behind(names, cursor))
+        order = ", ".join(names)
+        return (
+            f"select {reader.listed(schema)} from {target.source}"
+            f"{' where ' if where else ''}{' and '.join(where)} order by {order} limit {self._options.batch}"
+        ), places
 
     def _behind(self, names: Sequence[str], cursor: Cursor) -> str:
         """The condition that a row lies behind the cursor."""

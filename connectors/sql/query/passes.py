@@ -11,7 +11,7 @@ from typing import Any
 from connectors.sql.horizon import Bound, Delay, Horizon, Subject
 from connectors.sql.query.check import commit_column
 from connectors.sql.query.diff import differences
-from connectors.sql.query.follow import Follower
+from connectors.sql.query.follow import Follower, Piece
 from connectors.sql.query.keyfile import Key, KeyFile, key_row, key_text
 from connectors.sql.query.options import QueryOptions
 from connectors.sql.query.progress import Progress
@@ -20,7 +20,7 @@ from connectors.sql.query.target import Target
 from connectors.sql.reader import Reader
 from connectors.sql.states import Numbering
 from liberator.errors import SourceError
-from liberator.event import ChangeEvent, Row
+from liberator.event import ChangeEvent
 
 
 class Passes:
@@ -89,7 +89,7 @@ class Passes:
         for piece in follower.pieces(tuple(known["at"]) if known else None, conditions):
             first = self._progress[target.name]["state"] != "done"
             self._progress.update(target.name, **{place: {"by": follower.columns, "at": list(piece.cursor)}})
-            yield self._read_rows(target, piece.rows, first)
+            yield self._read_rows(target, piece, first)
         return bound.covered
 
     def everything(self, target: Target) -> Iterator[Sequence[ChangeEvent]]:
@@ -100,7 +100,7 @@ class Passes:
         ):
             self._count(target, len(piece.rows))
             self._progress.update(target.name, cursor=list(piece.cursor))
-            yield self.numbers.reads(target, piece.rows, self._reader.now())
+            yield self.numbers.reads(target, piece.rows, piece.moment)
         self._progress.update(target.name, state="done", cursor=None)
 
     def differences(self, target: Target) -> Iterator[Sequence[ChangeEvent]]:
@@ -109,16 +109,17 @@ class Passes:
         every = bool(self._progress[target.name].get("every"))
         first = self._progress[target.name]["state"] != "done"
         for difference in differences(self._reader, self._options, target, self._keys, every):
+            moment = difference.moment
             if first:
                 rows = [row for row, _ in difference.rows]
                 self._count(target, len(rows))
                 yield [
-                    *self.numbers.reads(target, rows, self._reader.now()),
-                    *self.numbers.deletes(target, difference.gone, self._reader.now()),
+                    *self.numbers.reads(target, rows, moment),
+                    *self.numbers.deletes(target, difference.gone, moment),
                 ]
                 continue
-            changes = self.numbers.changes(target, difference.rows, self._reader.now())
-            yield [*changes, *self.numbers.deletes(target, difference.gone, self._reader.now())]
+            changes = self.numbers.changes(target, difference.rows, moment)
+            yield [*changes, *self.numbers.deletes(target, difference.gone, moment)]
         if first:
             self._progress.update(target.name, state="done", every=None)
 
@@ -135,8 +136,9 @@ class Passes:
 
     # -- events ----------------------------------------------------------------------------------
 
-    def _read_rows(self, target: Target, rows: list[Row], first: bool) -> Sequence[ChangeEvent]:
+    def _read_rows(self, target: Target, piece: Piece, first: bool) -> Sequence[ChangeEvent]:
         """Rows behind the cursor as events: what they are as far as it is known."""
+        rows, moment = piece.rows, piece.moment
         known: Mapping[Key, Any] = {}
         found: list[Key] = []
         if self._keys is not None:
@@ -149,17 +151,17 @@ class Passes:
                 self._keys.change(target.place, [(key, number, None) for key, number in fresh.items()])
         if first:
             self._count(target, len(rows))
-            return self.numbers.reads(target, rows, self._reader.now())
+            return self.numbers.reads(target, rows, moment)
         if self._keys is not None:
             met: set[Key] = set()
             pairs = []
             for key, row in zip(found, rows, strict=True):
                 pairs.append((row, key not in known and key not in met))
                 met.add(key)
-            return self.numbers.changes(target, pairs, self._reader.now())
+            return self.numbers.changes(target, pairs, moment)
         grows = self._options.mode == "incrementing" and not commit_column(self._options, target)
         make = self.numbers.creates if grows else self.numbers.reads
-        return make(target, rows, self._reader.now())
+        return make(target, rows, moment)
 
     def _count(self, target: Target, rows: int) -> None:
         self._progress.update(target.name, state="reading", rows=self._progress[target.name]["rows"] + rows)

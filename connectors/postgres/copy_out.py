@@ -1,0 +1,58 @@
+"""``copy … to stdout`` at libpq: begin, take lines, end, or give it up in the middle."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import psycopg
+from psycopg import pq
+
+
+class Lines(NamedTuple):
+    """Lines of a copy, in text format with their newlines; ``whole``: all of them."""
+
+    lines: list[bytes]
+    whole: bool
+
+
+def start(pgconn: pq.abc.PGconn, select: str) -> None:
+    """Have the server begin to send what ``select`` gives. Raises psycopg's error if it refuses."""
+    result = pgconn.exec_(f"copy ({select}) to stdout".encode())
+    if result.status != pq.ExecStatus.COPY_OUT:
+        raise psycopg.errors.error_from_result(result)
+
+
+def take(pgconn: pq.abc.PGconn, budget: int) -> Lines:
+    """All lines of the copy that was begun, or as many as have about ``budget`` bytes; it has ended then."""
+    lines: list[bytes] = []
+    append, get = lines.append, pgconn.get_copy_data
+    size = 0
+    while True:
+        count, data = get(0)
+        if count < 0:
+            finish(pgconn)
+            return Lines(lines, True)
+        append(data.tobytes())
+        size += count
+        if size > budget:
+            drop(pgconn)
+            return Lines(lines, False)
+
+
+def finish(pgconn: pq.abc.PGconn) -> None:
+    """End a copy whose lines were all taken. Raises psycopg's error if it failed at the server."""
+    failed = None
+    while (result := pgconn.get_result()) is not None:
+        if result.status == pq.ExecStatus.FATAL_ERROR:
+            failed = psycopg.errors.error_from_result(result)
+    if failed is not None:
+        raise failed
+
+
+def drop(pgconn: pq.abc.PGconn) -> None:
+    """Cancel a copy and read off what has been sent of it."""
+    pgconn.get_cancel().cancel()
+    while pgconn.transaction_status == pq.TransactionStatus.ACTIVE:
+        if pgconn.get_copy_data(0)[0] < 0:
+            while pgconn.get_result() is not None:
+                pass
