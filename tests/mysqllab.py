@@ -14,7 +14,9 @@ from typing import Any
 
 from pymysql.constants import COMMAND
 
+from connectors.mysql.binary_rows import BinaryRows, select_list
 from connectors.mysql.result import ResultColumn, from_result, parse_column_definition
+from connectors.mysql.results import BinaryResult
 from connectors.mysql.rows import RowsDecoder
 from connectors.mysql.table_map import TableMap
 from connectors.mysql.text_rows import SESSION, TextRows
@@ -133,11 +135,26 @@ class Lab:
                 return columns, b"".join(block)
 
     def select(self, table: str, columns: Sequence[Column]) -> list[tuple[Any, ...]]:
-        """All rows as a snapshot reads them."""
+        """All rows as a snapshot reads them, and as a query does: the values are the very same."""
         rows = TextRows(columns, self.options)
         _, block = self.packets(f"select {', '.join(rows.select)} from {table} order by id")
         out, end = rows.decode(block)
         assert len(block) - end < 13, "something is left"
+        prepared = self.prepared(table, columns)
+        assert repr(prepared) == repr(out)
+        return prepared
+
+    def prepared(self, table: str, columns: Sequence[Column]) -> list[tuple[Any, ...]]:
+        """All rows through a prepared statement, by generated code and by the plain reader alike."""
+        sql = f"select {', '.join(select_list(columns))} from {table} order by id"
+        result = BinaryResult(self.connection, sql)
+        rows = BinaryRows(columns, result.definitions, self.options)
+        block, starts, whole = result.read(1 << 30)
+        assert whole
+        out = rows.decode_all(block)
+        ends = [*starts[1:], len(block)]
+        plain = [rows.row(block[start + 4 : end]) for start, end in zip(starts, ends, strict=True)]
+        assert repr(plain) == repr(out)
         return out
 
     def query(self, sql: str) -> tuple[tuple[Column, ...], list[tuple[Any, ...]]]:

@@ -17,14 +17,14 @@ import pymysql
 from pymysql.connections import Connection
 
 from connectors.mysql import catalog
-from connectors.mysql.binlog.chunks import decoded
 from connectors.mysql.connection import Server, code, connect, literal, query, quote, translate
 from connectors.mysql.native import TypeOptions
-from connectors.mysql.result import ResultColumn, from_result
+from connectors.mysql.result import described, from_result
 from connectors.mysql.results import TextResult
+from connectors.mysql.row_packets import ZeroDate
 from connectors.mysql.sink import literals
 from connectors.mysql.sink.column_types import Flavour
-from connectors.mysql.text_rows import TextRows, ZeroDate
+from connectors.mysql.text_rows import TextRows
 from connectors.sql import spelling
 from connectors.sql.clock import wall
 from connectors.sql.reader import Access, Reader, Selected, SourceTable, UnknownShape, digester
@@ -141,17 +141,7 @@ class MysqlReader(Reader):
         with translate(f"describe the query {name}"), self.conn.cursor() as cursor:
             cursor.execute(f"select * from ({sql}) as q limit 0")
             result: Any = cursor._result
-            fields = list(result.fields)
-        columns = [
-            from_result(
-                ResultColumn(
-                    f.name, f.type_code, f.charsetnr, f.length, f.flags, f.scale,
-                    getattr(f, "extended", ""),
-                ),
-                self.types,
-            )
-            for f in fields
-        ]  # fmt: skip
+            columns = [from_result(described(field), self.types) for field in result.fields]
         return TableSchema(self.name, self._database, "query", name, tuple(columns))
 
     # -- rows --------------------------------------------------------------------------------------
@@ -178,7 +168,7 @@ class MysqlReader(Reader):
                     raise UnknownShape(f"{name} is not what it was") from exc
                 raise
         try:
-            rows = decoded(text, data[starts[0] :]) if starts else []
+            rows = text.decode_all(data[starts[0] :]) if starts else []
         except ZeroDate as exc:
             raise SourceError(f"cannot read {name}: {exc}", hint=exc.hint) from None
         except DecodeError as exc:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from connectors.mysql.native import BINARY_NAMES, BLOBS, DEFAULTS, TEXTS, NativeType, TypeOptions
 from connectors.mysql.table_map import Wire
@@ -47,6 +47,14 @@ class ResultColumn:
     flags: int
     decimals: int
     extended: str = ""
+
+
+def described(field: Any) -> ResultColumn:
+    """A column as the driver has read its definition."""
+    return ResultColumn(
+        field.name, field.type_code, field.charsetnr, field.length, field.flags, field.scale,
+        getattr(field, "extended", ""),
+    )  # fmt: skip
 
 
 def parse_column_definition(payload: bytes) -> ResultColumn:

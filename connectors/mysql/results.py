@@ -1,23 +1,36 @@
 """The rows of a query as the server sends them, unbuffered and undecoded.
 
 The driver sends the query and reads the columns' definitions; the packets behind them are taken straight
-from its socket, some megabytes at a time. What is in them is :mod:`connectors.mysql.text_rows`' business.
+from its socket, some megabytes at a time. What is in them is :mod:`connectors.mysql.text_rows`' business, or
+of a prepared statement :mod:`connectors.mysql.binary_rows`'.
 
 https://dev.mysql.com/doc/dev/mysql-server/latest/page_protocol_com_query_response_text_resultset.html
+https://dev.mysql.com/doc/dev/mysql-server/latest/page_protocol_command_phase_ps.html
 """
 
 from __future__ import annotations
 
+import struct
 from typing import Any, Final
 
 import pymysql
 from pymysql.connections import MySQLResult
 from pymysql.constants import COMMAND
 
-from connectors.mysql.connection import Connection
+from connectors.mysql.connection import Connection, code
+from connectors.mysql.result import ResultColumn, described
+from connectors.mysql.row_packets import FULL, HEADER
 
 _READ: Final = 1 << 18
-_LONG: Final = 0xFFFFFF
+#: A packet's header (the length in its lower three bytes) and the first byte of its payload.
+_head = struct.Struct("<IB").unpack_from
+#: With which byte the last packet of a result, or an error, begins; rows begin with less, but for one whose
+#: first value takes 16 MB and more.
+_LAST: Final = 0xFE
+_prepared = struct.Struct("<xIHH")
+#: Errors by which a server says that there is no prepared statement to be had: none of this kind, no more of
+#: them, no such command (of a proxy's).
+_UNPREPARED: Final = frozenset((1047, 1295, 1461))
 
 
 class TextResult:
@@ -25,16 +38,23 @@ class TextResult:
     is raised as the driver's."""
 
     def __init__(self, conn: Connection[Any], sql: str):
-        driver: Any = conn
-        driver._execute_command(COMMAND.COM_QUERY, sql)
-        result: Any = MySQLResult(driver)
+        self._driver: Any = conn
+        self._rest = b""
+        self._ended = False
+        self._begin(sql)
+
+    def _begin(self, sql: str) -> None:
+        self._driver._execute_command(COMMAND.COM_QUERY, sql)
+        self._described()
+
+    def _described(self) -> list[ResultColumn]:
+        """What the server says of the columns, in front of the rows."""
+        result: Any = MySQLResult(self._driver)
         result.init_unbuffered_query()
         # The driver would otherwise read the rest by itself when the object goes.
         result.unbuffered_active = False
         result.connection = None
-        self._driver = driver
-        self._rest = b""
-        self._ended = False
+        return [described(field) for field in result.fields]
 
     def read(self, size: int, count: int = 1 << 62) -> tuple[bytes, list[int], bool]:
         """About ``size`` bytes of packets, at most about ``count`` rows: the bytes, where each row begins in
@@ -61,26 +81,59 @@ class TextResult:
         """Note where rows begin in the whole packets of ``data``; where the last of them ends, and whether
         the row in it goes on."""
         at, have = 0, len(data)
-        number, append = int.from_bytes, starts.append
-        while at + 5 <= have:
-            end = at + 4 + number(data[at : at + 3], "little")
+        append = starts.append
+        while at + HEADER < have:
+            header, first = _head(data, at)
+            size = header & FULL
+            end = at + HEADER + size
             if end > have:
                 break
             if within:
-                within = end - at - 4 == _LONG
+                within = size == FULL
             else:
-                if data[at + 4] >= 0xFE:
-                    if data[at + 4] == 0xFF:
-                        self._fail(data[at + 4 : end])
-                    if end - at < 13:
-                        self._ended = True
-                        break
+                if first >= _LAST and self._is_end(data[at + HEADER : end]):
+                    break
                 append(before + at)
-                within = end - at - 4 == _LONG
+                if size == FULL:
+                    within = True
             at = end
         return at, within
 
-    def _fail(self, payload: bytes) -> None:
-        """Raise what an ERR packet says."""
-        self._ended = True
-        pymysql.err.raise_mysql_exception(payload)
+    def _is_end(self, payload: bytes) -> bool:
+        """Whether a packet ends the result rather than being a row; raises what an ERR packet says."""
+        if payload[0] > _LAST:
+            self._ended = True
+            pymysql.err.raise_mysql_exception(payload)
+        self._ended = len(payload) < 9
+        return self._ended
+
+
+class BinaryResult(TextResult):
+    """The rows of a prepared statement without parameters, which is executed once; ``definitions`` say in
+    which form each column is sent."""
+
+    definitions: list[ResultColumn]
+
+    def _begin(self, sql: str) -> None:
+        driver = self._driver
+        driver._execute_command(COMMAND.COM_STMT_PREPARE, sql)
+        self._statement, columns, parameters = _prepared.unpack_from(driver._read_packet().get_all_data())
+        for count in (parameters, columns):
+            while count and not driver._read_packet().is_eof_packet():
+                pass
+        # No cursor, once.
+        driver._execute_command(COMMAND.COM_STMT_EXECUTE, struct.pack("<IBI", self._statement, 0, 1))
+        self.definitions = self._described()
+
+    def read(self, size: int, count: int = 1 << 62) -> tuple[bytes, list[int], bool]:
+        """As for any result; the server forgets the statement behind the last row."""
+        found = super().read(size, count)
+        if self._ended:
+            # It gives no answer.
+            self._driver._execute_command(COMMAND.COM_STMT_CLOSE, struct.pack("<I", self._statement))
+        return found
+
+
+def is_unprepared(exc: BaseException) -> bool:
+    """Whether an error says that the server prepares no statement, at least now."""
+    return code(exc) in _UNPREPARED

@@ -13,15 +13,23 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Sequence
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 from connectors.mysql.images import TROUBLE
 from connectors.mysql.native import NativeType
+from connectors.mysql.row_packets import (
+    NULL,
+    Decode,
+    RowPackets,
+    refuse,
+    refuse_value,
+    refuse_zero_date,
+    sized,
+)
 from connectors.mysql.text_cells import selected, text_value
 from connectors.mysql.types import DEFAULTS, TypeOptions
 from connectors.mysql.values import temporal
 from connectors.mysql.values.temporal import ZeroDateError
-from liberator.errors import DecodeError
 from liberator.event import Row
 from liberator.schema import Column, Kind
 
@@ -32,10 +40,6 @@ SESSION: Final = {
     "sql_mode": "''",
 }
 
-#: The payload of a packet that is not the last of its message.
-_FULL: Final = 0xFFFFFF
-_HEADER: Final = 4
-_NULL, _TWO, _THREE, _EIGHT = 251, 252, 253, 254
 _INTEGERS: Final = frozenset({Kind.INT16, Kind.INT32, Kind.INT64, Kind.UINT64})
 _TEXTS: Final = frozenset({Kind.STRING, Kind.JSON, Kind.NATIVE})
 _STAMPS: Final = frozenset({Kind.TIMESTAMP, Kind.TIMESTAMPTZ})
@@ -46,123 +50,39 @@ _SHORT: Final = _INTEGERS | _STAMPS | {
 #: The seconds of a time, as they are printed.
 _SECONDS: Final = {f"{second:02}".encode(): second * temporal.SECOND for second in range(60)}
 
-_Decode = Callable[[bytes, int, int, "list[Row]"], int]
 
-
-class ZeroDate(DecodeError):
-    """A date that is none, where the user wants to be told of such."""
-
-
-class TextRows:
-    """How the rows of some columns are selected and decoded.
-
-    ``select`` has an SQL expression for each column, in order, with the name quoted and alone: it stands
-    for a select list from the table or from a subquery. Compiled at the first use.
-    """
-
-    __slots__ = ("_decode", "_values", "columns", "options", "select")
+class TextRows(RowPackets):
+    """The rows of a ``select``, of the columns in their order. Compiled at the first use."""
 
     def __init__(self, columns: Sequence[Column], options: TypeOptions = DEFAULTS):
-        self.columns = tuple(columns)
-        self.options = options
+        super().__init__(columns, options)
         self.select = tuple(map(selected, self.columns))
         self._values = tuple(text_value(column, options) for column in self.columns)
-        self._decode: _Decode | None = None
 
-    def decode(self, data: bytes, start: int = 0) -> tuple[list[Row], int]:
-        """The rows of the whole packets that lie in ``data`` from ``start`` on, and where reading stopped:
-        before the first packet that is not whole or is not a row, or that is part of a row of 16 MB and more.
-
-        Which of these it is say :func:`packet_end`, :func:`is_row` and :func:`is_part`. Raises DecodeError
-        for a damaged row.
-        """
-        if self._decode is None:
-            self._decode = _Compiler(self.columns, self.options, self._values).function()
-        rows: list[Row] = []
-        at, size = start, len(data)
-        while True:
-            at = self._decode(data, at, size, rows)
-            # What generated code did not take is read plainly: one row, or none if there is none here.
-            end = packet_end(data, at)
-            if end is None or not is_row(data, at) or is_part(data, at):
-                return rows, at
-            rows.append(self.row(data[at + _HEADER : end]))
-            at = end
+    def _compiled(self) -> Decode:
+        return _Compiler(self.columns, self.options, self._values).function()
 
     def row(self, payload: bytes) -> Row:
-        """One row from the payload of its packet (or of its packets: those of 16 MB and more come in
-        several, whose payloads are to be joined). Raises DecodeError."""
+        """See :meth:`RowPackets.row`."""
         out: list[Any] = []
         at = 0
         for column, value in zip(self.columns, self._values, strict=True):
-            if at < len(payload) and payload[at] == _NULL:
+            if at < len(payload) and payload[at] == NULL:
                 out.append(None)
                 at += 1
                 continue
-            data, at = _cell(payload, at)
+            data, at = sized(payload, at)
             if data is None:
-                _refuse("a row is truncated or of other columns")
+                refuse("a row is truncated or of other columns")
             try:
                 out.append(value(data))
-            # Not chained: messages of int() and decode() repeat the value.
             except ZeroDateError:
-                raise ZeroDate(
-                    f"a zero date in column {column.name!r} ({column.native})",
-                    hint="zero_dates: null or string lets them pass; or update the rows that have them",
-                ) from None
+                refuse_zero_date(column)
             except TROUBLE:
-                raise DecodeError(
-                    f"cannot decode a value of column {column.name!r} ({column.native}) from a result",
-                    hint="the column may have been altered since its type was read: read it again",
-                ) from None
+                refuse_value(column)
         if at != len(payload):
-            _refuse("a row is longer than its columns")
+            refuse("a row is longer than its columns")
         return tuple(out)
-
-
-def _refuse(what: str) -> NoReturn:
-    raise DecodeError(
-        f"cannot decode a result: {what}",
-        hint="the columns were not read from this result, or from the table as it is",
-    )
-
-
-def _cell(payload: bytes, at: int) -> tuple[bytes | None, int]:
-    """A value and where it ends; None if it is not whole."""
-    if at >= len(payload):
-        return None, at
-    length = payload[at]
-    at += 1
-    if length > _NULL:
-        size = {_TWO: 2, _THREE: 3, _EIGHT: 8}.get(length, 0)
-        length, at = int.from_bytes(payload[at : at + size], "little"), at + size
-        if not size:
-            return None, at
-    end = at + length
-    return (payload[at:end], end) if end <= len(payload) else (None, at)
-
-
-def packet_end(data: bytes, start: int) -> int | None:
-    """Where the packet that begins at ``start`` ends; None if it is not whole."""
-    if start + _HEADER > len(data):
-        return None
-    end = start + _HEADER + int.from_bytes(data[start : start + 3], "little")
-    return end if end <= len(data) else None
-
-
-def is_row(data: bytes, start: int) -> bool:
-    """Whether the whole packet at ``start`` is a row, or the first part of one, rather than the end of the
-    result (EOF or OK) or an error (ERR)."""
-    if is_part(data, start):
-        return True
-    size = int.from_bytes(data[start : start + 3], "little")
-    # An empty payload ends a row whose last part was full; no row is empty.
-    return size > 0 and data[start + _HEADER] < _EIGHT
-
-
-def is_part(data: bytes, start: int) -> bool:
-    """Whether the packet at ``start`` is full, so that its message goes on in the next one."""
-    return data[start : start + 3] == b"\xff\xff\xff"
 
 
 class _Compiler:
@@ -178,12 +98,12 @@ class _Compiler:
             "SECONDS": _SECONDS,
             "odd": temporal.odd_policy(options.zero_dates),
             "odd_datetime": temporal.text_datetime,
-            "cell": _cell,
+            "cell": sized,
             "head": struct.Struct("<I").unpack_from,
         }
         self._names |= {f"f{i}": value for i, value in enumerate(values)}
 
-    def function(self) -> _Decode:
+    def function(self) -> Decode:
         lines = []
         for i, column in enumerate(self._columns):
             lines += self._column(i, column)
@@ -204,7 +124,7 @@ class _Compiler:
             "  except TROUBLE: return p",
         ]
         exec(compile("\n".join(source), "<rows of a select>", "exec"), self._names)
-        decode: _Decode = self._names["decode"]
+        decode: Decode = self._names["decode"]
         return decode
 
     def _column(self, index: int, column: Column) -> list[str]:
@@ -215,11 +135,11 @@ class _Compiler:
             return ["s = q + 1", "q = s + d[q]", *parse]
         lines = [
             "n = d[q]",
-            f"if n < {_NULL}:",
+            f"if n < {NULL}:",
             "  s = q + 1",
             "  q = s + n",
             *(f"  {line}" for line in parse),
-            f"elif n == {_NULL}: v{index} = None; q += 1",
+            f"elif n == {NULL}: v{index} = None; q += 1",
         ]
         if short:
             return [*lines, "else: return p"]

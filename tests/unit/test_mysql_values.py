@@ -6,8 +6,9 @@ import struct
 
 import pytest
 
+from connectors.mysql.row_packets import is_part, is_row, packet_end
 from connectors.mysql.table_map import TableMap, Wire
-from connectors.mysql.text_rows import TextRows, is_part, is_row, packet_end
+from connectors.mysql.text_rows import TextRows
 from connectors.mysql.values import charsets, decimals, temporal
 from connectors.mysql.values.compressed import uncompress
 from connectors.mysql.values.json import json_text

@@ -2,8 +2,8 @@
 
 A chunk's transaction first looks at the table, which keeps DDL away until it ends (the metadata lock that
 every reader takes), and reads its columns only then; a table that was changed between snapshot and look is
-refused by the server itself. Results come unbuffered in the text protocol, straight from the socket into
-the compiled decoders of :mod:`connectors.mysql.text_rows`. What a snapshot sees is :mod:`.marks`' business,
+refused by the server itself. Results come unbuffered, straight from the socket into the compiled decoders of
+:mod:`connectors.mysql.binary_rows`. What a snapshot sees is :mod:`.marks`' business,
 which of a chunk's rows are still news that of :mod:`liberator.snapshot`.
 
 Tables with a key are read by ranges of it, each in a transaction of its own. Tables without one are read in
@@ -20,11 +20,13 @@ from typing import Any, Final
 
 import pymysql
 
+from connectors.mysql.binary_rows import BinaryRows, select_list
 from connectors.mysql.binlog.marks import Marks, Seen
 from connectors.mysql.binlog.transactions import Transactions
 from connectors.mysql.catalog import Catalog, Table
 from connectors.mysql.connection import Connection, Server, code, query, quote, translate
-from connectors.mysql.results import TextResult
+from connectors.mysql.results import BinaryResult, TextResult, is_unprepared
+from connectors.mysql.row_packets import RowPackets
 from connectors.mysql.sink.column_types import Flavour
 from connectors.mysql.sink.literals import params
 from connectors.mysql.text_rows import TextRows
@@ -37,7 +39,7 @@ from liberator.snapshot import Window
 
 #: What reading a chunk may run into that goes away by itself: a lock, a table that was just changed or
 #: dropped, a query ended from outside.
-_LATER: Final = frozenset((1146, 1205, 1213, 1317, 1412, 1684, 1969, 3024))
+_LATER: Final = frozenset((1146, 1205, 1213, 1317, 1412, 1615, 1684, 1969, 3024))
 Key = tuple[str, ...]
 
 
@@ -59,7 +61,7 @@ class Chunk:
 
     table: str
     schema: TableSchema
-    text: TextRows
+    packets: RowPackets
     data: bytes
     starts: Sequence[int]
     window: Window
@@ -79,7 +81,7 @@ class Chunk:
         if until == first:
             return [], None
         end = starts[until] if until < len(starts) else len(self.data)
-        rows = decoded(self.text, self.data[starts[first] : end])
+        rows = self.packets.decode_all(self.data[starts[first] : end])
         cursor = self.key(rows[-1])
         if self.window:
             key, merge = self.schema.key, self.window.merge
@@ -90,7 +92,7 @@ class Chunk:
     @property
     def end(self) -> Key:
         """The key of the last row, of which there must be one."""
-        return self.key(decoded(self.text, self.data[self.starts[-1] :])[-1])
+        return self.key(self.packets.decode_all(self.data[self.starts[-1] :])[-1])
 
     @property
     def empty(self) -> bool:
@@ -114,34 +116,6 @@ class Whole:
     spoilt: bool = False
 
 
-def decoded(text: TextRows, data: bytes) -> list[Row]:
-    """The rows of whole packets; a row of 16 MB and more comes in several."""
-    rows: list[Row] = []
-    at = 0
-    while at < len(data):
-        if data[at : at + 3] == b"\xff\xff\xff":
-            payload, at = _joined(data, at)
-            rows.append(text.row(payload))
-            continue
-        more, stopped = text.decode(data, at)
-        if stopped == at:
-            raise SourceError("cannot read a row that the server sent")
-        rows = rows + more if rows else more
-        at = stopped
-    return rows
-
-
-def _joined(data: bytes, at: int) -> tuple[bytes, int]:
-    """The payload of a row in several packets, and where it ends."""
-    parts = []
-    while True:
-        length = int.from_bytes(data[at : at + 3], "little")
-        parts.append(data[at + 4 : at + 4 + length])
-        at += 4 + length
-        if length < 0xFFFFFF:
-            return b"".join(parts), at
-
-
 @dataclass(slots=True)
 class Reading:
     """A chunk that the server is sending: ``limit`` rows behind ``place``, or the rows that have its keys."""
@@ -151,7 +125,7 @@ class Reading:
     limit: int
     seen: Seen
     schema: TableSchema
-    text: TextRows
+    packets: RowPackets
     result: TextResult
 
 
@@ -208,17 +182,14 @@ class ChunkReader:
             if began is None:
                 return None
             seen, schema = began
-            text = TextRows(schema.columns, self._options)
             conditions = [f"({target.condition})"] if target.condition and not strays else []
             if strays:
                 conditions.append(_any(schema, strays))
             elif place is not None:
                 conditions.append(_behind(schema, place))  # type: ignore[arg-type]
-            result = TextResult(
-                self._ready,
-                f"{_select(target.table, text, conditions)} order by {_order(schema)} limit {limit}",
-            )
-            reading = Reading(target, place, limit, seen, schema, text, result)
+            tail = f"{_where(conditions)} order by {_order(schema)} limit {limit}"
+            packets, result = self._ask(target.table, schema, tail)
+            reading = Reading(target, place, limit, seen, schema, packets, result)
         return reading
 
     def finish(self, reading: Reading) -> Chunk | None:
@@ -239,7 +210,7 @@ class ChunkReader:
             key = _key_text(schema, self._server)
             last = whole and len(starts) < reading.limit and not strays
             window = Window(reading.seen)
-            chunk = Chunk(name, schema, reading.text, data, starts, window, high, last, key, strays)
+            chunk = Chunk(name, schema, reading.packets, data, starts, window, high, last, key, strays)
         return chunk
 
     def read_whole(self, target: Target, stream: Transactions) -> Whole | None:
@@ -255,16 +226,28 @@ class ChunkReader:
         return whole
 
     def _rows(self, target: Target, schema: TableSchema) -> Iterator[list[Row]]:
-        text = TextRows(schema.columns, self._options)
         conditions = [f"({target.condition})"] if target.condition else []
         with translate(f"read {target.table.full_name}"):
-            result = TextResult(self._ready, _select(target.table, text, conditions))
+            packets, result = self._ask(target.table, schema, _where(conditions))
             whole = False
             while not whole:
                 data, starts, whole = result.read(target.bytes, target.rows)
                 if starts:
-                    yield decoded(text, data[starts[0] :])
+                    yield packets.decode_all(data[starts[0] :])
             query(self._ready, "rollback")
+
+    def _ask(self, table: Table, schema: TableSchema, tail: str) -> tuple[RowPackets, TextResult]:
+        """Have the server send all columns of some rows: in the binary protocol, which is read much faster,
+        unless it prepares no statement."""
+        columns, options = schema.columns, self._options
+        try:
+            prepared = BinaryResult(self._ready, _select(table, select_list(columns), tail))
+            return BinaryRows(columns, prepared.definitions, options), prepared
+        except pymysql.MySQLError as exc:
+            if not is_unprepared(exc):
+                raise
+        text = TextRows(columns, options)
+        return text, TextResult(self._ready, _select(table, text.select, tail))
 
     def abandon(self) -> None:
         """Let go of a snapshot that is open."""
@@ -325,9 +308,12 @@ def chunkable(schema: TableSchema) -> bool:
     )
 
 
-def _select(table: Table, text: TextRows, conditions: Sequence[str]) -> str:
-    where = f" where {' and '.join(conditions)}" if conditions else ""
-    return f"select {', '.join(text.select)} from {table.sql}{where}"
+def _select(table: Table, expressions: Sequence[str], tail: str) -> str:
+    return f"select {', '.join(expressions)} from {table.sql}{tail}"
+
+
+def _where(conditions: Sequence[str]) -> str:
+    return f" where {' and '.join(conditions)}" if conditions else ""
 
 
 def _place(column: Column) -> str:

@@ -27,7 +27,7 @@ HOUR: Final = 60 * MINUTE
 DAY: Final = 24 * HOUR
 #: The sign bit of a packed datetime without its fraction, and of a packed time.
 _DATETIME_SIGN: Final = 1 << 39
-_LIMIT: Final = 40_000
+LIMIT: Final = 40_000
 _MOST_HOURS: Final = 838
 
 #: A second's microseconds; longer ones there are not.
@@ -94,7 +94,7 @@ class _Days(dict[bytes, "int | None"]):
         year, month, day = _split_date(key)
         spell_date(year, month, day)
         value = days(year, month, day)
-        if len(self) >= _LIMIT:
+        if len(self) >= LIMIT:
             self.clear()
         self[key] = value
         return value
@@ -119,7 +119,7 @@ class _Dates(dict[int, "int | None"]):
         year, month, day = _split_datetime(key)
         date = days(year, month, day)
         value = None if date is None else date * DAY
-        if len(self) >= _LIMIT:
+        if len(self) >= LIMIT:
             self.clear()
         self[key] = value
         return value
@@ -155,10 +155,10 @@ def time_value(digits: int, packed: int) -> int | str:
     hour, minute, second = seconds >> 12, seconds >> 6 & 63, seconds & 63
     if hour > _MOST_HOURS or minute > 59 or second > 59 or micros >= SECOND:
         raise ValueError("not a time")
-    return _clock_value(hour * 3600 + minute * 60 + second, micros, packed < 0, digits)
+    return clock_value(hour * 3600 + minute * 60 + second, micros, packed < 0, digits)
 
 
-def _clock_value(seconds: int, micros: int, negative: bool, digits: int) -> int | str:
+def clock_value(seconds: int, micros: int, negative: bool, digits: int) -> int | str:
     if seconds < 86_400 and not negative:
         return seconds * SECOND + micros
     return ("-" if negative else "") + spell_clock(seconds, micros, digits)
@@ -170,7 +170,7 @@ def old_time(number: int) -> int | str:
     hour, minute, second = size // 10_000, size // 100 % 100, size % 100
     if hour > _MOST_HOURS or minute > 59 or second > 59:
         raise ValueError("not a time")
-    return _clock_value(hour * 3600 + minute * 60 + second, 0, number < 0, 0)
+    return clock_value(hour * 3600 + minute * 60 + second, 0, number < 0, 0)
 
 
 def old_datetime(odd: Odd, number: int) -> _Value:
@@ -194,7 +194,7 @@ def old_fine_time(digits: int, number: int) -> int | str:
     seconds, fraction = divmod(abs(number), 10**digits)
     if seconds > _MOST_HOURS * 3600 + 3599:
         raise ValueError("not a time")
-    return _clock_value(seconds, fraction * 10 ** (6 - digits), number < 0, digits)
+    return clock_value(seconds, fraction * 10 ** (6 - digits), number < 0, digits)
 
 
 def old_fine_datetime(odd: Odd, digits: int, number: int) -> _Value:
@@ -229,7 +229,7 @@ class _TextDays(dict[bytes, "int | None"]):
         if match is None:
             raise ValueError("not a date")
         value = days(int(match[1]), int(match[2]), int(match[3]))
-        if len(self) >= _LIMIT:
+        if len(self) >= LIMIT:
             self.clear()
         self[key] = value
         return value
