@@ -5,6 +5,8 @@ What every mirror does is in tests/contract, whether it is right in tests/proper
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -678,3 +680,31 @@ def test_a_text_that_the_target_cannot_hold_is_an_error_without_the_text(target)
         with pytest.raises(SinkError) as caught:
             target.apply(transaction(1, create(ORDERS, id=1, note=text)))
         assert "secret" not in str(caught.value)
+
+
+# Sinks beside each other.
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgres", "mysql", "mariadb"])
+def test_sinks_that_start_at_the_same_moment_find_one_bookkeeping(kind, request, tmp_path, monkeypatch):
+    """As the workers of one run do on a fresh database."""
+    fresh = {
+        "sqlite": lambda: SqliteTarget(tmp_path / "target.db"),
+        "postgres": lambda: PostgresTarget(request.getfixturevalue("database")),
+    }
+    target = fresh.get(kind, lambda: mysql_target(request, kind, monkeypatch))()
+    together = threading.Barrier(3)
+
+    def start(name):
+        sink = target.sink(name)
+        together.wait(10)
+        try:
+            return sink.open()
+        finally:
+            sink.close()
+
+    with ThreadPoolExecutor(3) as pool:
+        for _ in range(4):
+            assert list(pool.map(start, ["a", "b", "c"])) == [None, None, None]
+            assert target.rows("liberator_cursors", "sink") == {("a",), ("b",), ("c",)}
+            target.execute("drop table liberator_cursors; drop table liberator_tables")

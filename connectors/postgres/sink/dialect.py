@@ -41,6 +41,12 @@ SQL = load("connectors.postgres.sink", "sink.sql")
 #: Violations that another order of statements may avoid: unique, foreign key, exclusion, and the same key
 #: twice in one insert-or-update.
 CONFLICT = {"23505", "23503", "23P01", "21000"}
+#: What DDL ends in when somebody else has just made the same thing; the last, in the very same moment.
+_QUICKER = (
+    psycopg.errors.DuplicateObject,
+    psycopg.errors.DuplicateSchema,
+    psycopg.errors.UniqueViolation,
+)
 
 
 class PostgresDialect(Dialect):
@@ -225,7 +231,7 @@ class PostgresDialect(Dialect):
         with translated("create types in postgres"), connect(self._url, "liberator sink") as conn:
             for statement in statements:
                 # Somebody may have been quicker: what matters is that it is there.
-                with contextlib.suppress(psycopg.errors.DuplicateObject, psycopg.errors.DuplicateSchema):
+                with contextlib.suppress(*_QUICKER):
                     conn.execute(statement.encode())
 
     def fit(self, existing: str, wanted: TargetType, column: Column) -> Fit:

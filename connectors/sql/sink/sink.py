@@ -30,6 +30,8 @@ from liberator.source import Managed
 
 MODES: dict[str, type[Mode]] = {"upsert": Upsert, "append": Append, "history": History}
 T = TypeVar("T")
+#: How often another sink can be quicker: where DDL commits, once for each table of the bookkeeping.
+_LOOKS = 2
 
 
 class SqlSink(Sink):
@@ -70,8 +72,7 @@ class SqlSink(Sink):
         self._bookkeeping = Bookkeeping(dialect, self.name)
         self._mode = MODES[self._options.mode](dialect, self._options)
         self._planner = Planner(dialect, self._options, self._mode.extra, self._altering)
-        dialect.begin()
-        self._bookkeeping.create()
+        _make(dialect, self._bookkeeping)
         cursor = self._bookkeeping.fence()
         dialect.execute("commit")
         return cursor
@@ -120,11 +121,11 @@ class SqlSink(Sink):
 
     def setup(self) -> list[Managed]:
         """Create the bookkeeping tables."""
-        return self._apart(lambda dialect, books: books.create(), reading=False)
+        return self._apart(_make, reading=False)
 
     def teardown(self) -> list[Managed]:
         """Forget this sink's cursor and tables; drop the bookkeeping when no sink uses it any more."""
-        return self._apart(lambda dialect, books: books.drop(), reading=False)
+        return self._apart(_forget, reading=False)
 
     def _apart(self, action: Callable[[Dialect, Bookkeeping], T], reading: bool = True) -> T:
         """Do something in a transaction on a connection of its own."""
@@ -133,8 +134,6 @@ class SqlSink(Sink):
             dialect.connect(reading)
             if reading:
                 dialect.execute("begin")
-            else:
-                dialect.begin()
             result = action(dialect, Bookkeeping(dialect, self.name))
             dialect.execute("commit")
             return result
@@ -217,3 +216,21 @@ class SqlSink(Sink):
             self._dialect.execute("rollback")
             self._dialect.begin()
             self._dirty, self._again = False, True
+
+
+def _make(dialect: Dialect, books: Bookkeeping) -> list[Managed]:
+    """Begin, and create the bookkeeping. Other sinks may be making the very same tables at this moment: where
+    one was quicker, look again."""
+    for _ in range(_LOOKS):
+        dialect.begin()
+        try:
+            return books.create()
+        except SinkError:
+            dialect.execute("rollback")
+    dialect.begin()
+    return books.create()
+
+
+def _forget(dialect: Dialect, books: Bookkeeping) -> list[Managed]:
+    dialect.begin()
+    return books.drop()
