@@ -72,12 +72,25 @@ class MysqlHorizons(Horizons):
                 hint="read from the source; or let a query source choose `horizon: delay(30s)`, which may "
                 "lose rows",
             )
+        self._sampler.refuse_switched_off()
         self._sampler.sample()
         return Waited(Taker(self._reader, subject, times), self._sampler)
 
     def delayed(self, subject: Subject, times: bool) -> ProbeTaker:
         """Without a look at anybody."""
         return Taker(self._reader, subject, times)
+
+    def given(self, subject: Subject) -> int | None:
+        """For an auto_increment column."""
+        if len(subject.relations) != 1:
+            return None
+        statement = SQL["given"].replace("$column", self._reader.text(subject.column.name))
+        for name, value in zip(("$schema", "$table"), subject.relations[0], strict=True):
+            statement = statement.replace(name, self._reader.text(value))
+        if not self._reader.server.mariadb:  # which keeps no numbers of yesterday
+            self._reader.execute("set session information_schema_stats_expiry = 0")
+        found = self._reader.fetch(statement)
+        return int(found[0][0] or 1) - 1 if found else None
 
     def unseen(self, relations: Sequence[tuple[str, str]]) -> Sampler:
         """Open transactions, of any table: one is written to the binlog, synced and sent to replicas before
@@ -91,6 +104,7 @@ class MysqlHorizons(Horizons):
     def check(self) -> list[Finding]:
         """Whether both lists can be read."""
         try:
+            self._sampler.refuse_switched_off()
             self._sampler.sample()
         except SourceError as exc:
             return [Finding("error", "horizon", str(exc), exc.hint or "")]
@@ -144,10 +158,26 @@ class Active(Sampler):
             found = self._reader.fetch(SQL[name])
         except SourceError as exc:
             raise self._blind(exc, "grant select on performance_schema.* to") from exc
+        if not any(ours for *_, ours in found):
+            raise self._unlisted("performance_schema is off, or does not record statements")
         return {
             f"statement {id_}": Holder(f"statement {id_}", pid, user or "", host or "", float(age or 0))
-            for id_, pid, user, host, age in found
+            for id_, pid, user, host, age, ours in found
+            if not ours
         }
+
+    def refuse_switched_off(self) -> None:
+        """Raise SourceError where some statements are not recorded."""
+        if not self._reader.server.mariadb:
+            for (name,) in self._reader.fetch(SQL["switched_off"]):
+                raise self._unlisted(f"{name} is switched off in performance_schema")
+
+    def _unlisted(self, why: str) -> SourceError:
+        return SourceError(
+            f"who is writing cannot be seen: {why}",
+            hint="set performance_schema=ON, and in it the consumer events_statements_current and the "
+            "instruments of statements; or let a query source choose `horizon: delay(30s)`, which may lose rows",
+        )
 
     def transactions(self) -> dict[str, Holder]:
         """The open ones but our own."""

@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from connectors.postgres.sequences import given, refuse_cached
 from connectors.sql.horizon import (
     Bound,
     Holder,
@@ -42,6 +43,7 @@ SQL = load("connectors.postgres", "horizon.sql")
 #: Between the moment that ``now()`` gives and the one at which ``pg_locks`` lists the transaction lie some
 #: instructions of one process, which the system may suspend between them.
 MARGIN = 500_000
+_INSTEAD = "add a commit column (`liberator setup --add-commit-column`)"
 
 
 class PostgresHorizons(Horizons):
@@ -54,7 +56,7 @@ class PostgresHorizons(Horizons):
         """Waits for those who hold a writer's lock on the subject's tables. Raises SourceError for a
         sequence that hands out ids in advance."""
         self._refuse_replica(subject)
-        self._refuse_cached(subject)
+        refuse_cached(self._reader, subject, _INSTEAD)
         return Waited(
             Taker(self._reader, subject, times=False), Lists(self._reader, self._lockers(subject.relations))
         )
@@ -73,6 +75,10 @@ class PostgresHorizons(Horizons):
         if subject.column.native != "xid8":
             return None
         return Xmin(self._reader, subject)
+
+    def given(self, subject: Subject) -> int | None:
+        """As far as the column's sequences have come."""
+        return given(self._reader, subject)
 
     def unseen(self, relations: Sequence[tuple[str, str]]) -> Sampler:
         """Those who hold a writer's lock: it is given back once the transaction can be seen, which is after
@@ -110,22 +116,10 @@ class PostgresHorizons(Horizons):
         if self._reader.replica:
             raise SourceError(
                 f"{subject.source}: a standby does not show who is writing at its primary",
-                hint="read from the primary; or add a commit column (`liberator setup --add-commit-column`), "
+                hint=f"read from the primary; or {_INSTEAD}, "
                 "which works on a standby; or let a query source choose `horizon: delay(30s)`, which may "
                 "lose rows",
             )
-
-    def _refuse_cached(self, subject: Subject) -> None:
-        for schema, table in subject.relations:
-            statement = SQL["cached"].replace("$table", self._reader.text(self._reader.quote(schema, table)))
-            statement = statement.replace("$column", self._reader.text(subject.column.name))
-            for sequence, size in self._reader.fetch(statement):
-                raise SourceError(
-                    f"{schema}.{table}: sequence {sequence} hands out {size} ids at once, to be used at any "
-                    "time later",
-                    hint=f"`alter sequence {sequence} cache 1`, or add a commit column "
-                    "(`liberator setup --add-commit-column`)",
-                )
 
 
 class Xmin(Horizon):

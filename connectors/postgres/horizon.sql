@@ -46,17 +46,5 @@ select '-1/' || p.transaction::text, true,
   from pg_catalog.pg_prepared_xacts as p
  where p.database = current_database();
 
--- name: cached
--- The sequences from which $column of $table is filled that hand out several numbers to a session at once.
-select d.objid::regclass::text, s.seqcache
-  from pg_catalog.pg_depend as d
-  join pg_catalog.pg_sequence as s on s.seqrelid = d.objid
-  join pg_catalog.pg_attribute as a on a.attrelid = d.refobjid and a.attnum = d.refobjsubid
- where d.classid = 'pg_class'::regclass
-   and d.refclassid = 'pg_class'::regclass
-   and d.refobjid = $table::regclass
-   and a.attname = $column
-   and s.seqcache > 1;
-
 -- name: sees_all
 select pg_has_role(current_user, 'pg_read_all_stats', 'usage'), current_user::text;

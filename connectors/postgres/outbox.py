@@ -10,7 +10,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
 from connectors.postgres.connection import literal, quote, translate
+from connectors.postgres.sequences import refuse_cached
+from connectors.sql.horizon import Subject
 from connectors.sql.outbox.keeper import Keeper
+from liberator.schema import Column
 
 if TYPE_CHECKING:
     from connectors.postgres.reader import PostgresReader
@@ -43,6 +46,15 @@ class PostgresKeeper(Keeper):
             if found:  # those that came with it are the same news
                 list(self._reader.conn.notifies(timeout=0))
         return bool(found)
+
+    def refuse_disorder(self, number: Column) -> None:
+        """Where a session has numbers in stock."""
+        subject = Subject(
+            self.reader.relation(self.table),
+            number,
+            [(self.table.schema, self.table.name)] * (not self.table.view),
+        )
+        refuse_cached(self._reader, subject, "leave the order to the log with `capture: log`")
 
     @property
     def _reader(self) -> PostgresReader:

@@ -110,6 +110,11 @@ class Horizons(ABC):
         """For a column that holds the writer's transaction id; None where the column is none."""
         return None
 
+    def given(self, subject: Subject) -> int | None:
+        """The greatest number that the database has given out for a column, also if no row has it any more;
+        None where that cannot be known. Less than what was read before: numbers begin again."""
+        return None
+
     @abstractmethod
     def unseen(self, relations: Sequence[tuple[str, str]]) -> Sampler:
         """Whose changes of these tables the database's log may have and nobody else see yet."""

@@ -40,6 +40,14 @@ class SqliteHorizons(Horizons):
         """By the clock."""
         return Taker(self._reader, subject, times)
 
+    def given(self, subject: Subject) -> int | None:
+        """For a table with ``autoincrement``."""
+        if len(subject.relations) != 1 or gives_again(self._reader, subject.relations[0][1]):
+            return None
+        name = self._reader.text(subject.relations[0][1])
+        found = self._reader.fetch(f"select seq from sqlite_sequence where name = {name}")
+        return int(found[0][0]) if found else 0
+
     def unseen(self, relations: Sequence[tuple[str, str]]) -> Sampler:
         """A file has no log that could be read."""
         raise NotImplementedError
@@ -116,6 +124,14 @@ class Quiet(Horizon):
         if now is not None:
             self._bound = self._taker.bound(Probe(now, None, {}))
         return self._bound
+
+
+def gives_again(reader: SqliteReader, table: str) -> bool:
+    """Whether a row may get the number of one that was deleted: the greatest number is given again once its
+    row is gone, unless the table has ``autoincrement`` (https://www.sqlite.org/autoinc.html)."""
+    name = reader.text(table)
+    rows = reader.fetch(f"select sql from sqlite_master where type = 'table' and name = {name}")
+    return not rows or "autoincrement" not in str(rows[0][0]).lower()
 
 
 def quiet(reader: SqliteReader) -> int | None:

@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from connectors.sql.outbox.keeper import Keeper
+from connectors.sqlite.horizon import gives_again
+
+if TYPE_CHECKING:
+    from connectors.sqlite.reader import SqliteReader
 
 #: Seconds between two looks at the file.
 _STEP = 0.004
@@ -44,8 +48,5 @@ class SqliteKeeper(Keeper):
             time.sleep(min(_STEP, left))
 
     def reuses_numbers(self) -> bool:
-        """Without ``autoincrement`` the greatest number is given again once its row is gone
-        (https://www.sqlite.org/autoinc.html)."""
-        name = self.reader.text(self.table.name)
-        rows = self.reader.fetch(f"select sql from sqlite_master where type = 'table' and name = {name}")
-        return not rows or "autoincrement" not in str(rows[0][0]).lower()
+        """Without ``autoincrement``."""
+        return gives_again(cast("SqliteReader", self.reader), self.table.name)

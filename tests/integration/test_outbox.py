@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import time
 from contextlib import closing, contextmanager
 
@@ -145,6 +146,72 @@ def test_a_table_that_cannot_be_drained_so_is_refused(database):
     run(database, "create table empty (id int)")
     with pytest.raises(ConfigError, match="no column for"), opened(database, table="empty"):
         pass
+
+
+def test_numbers_of_which_a_session_has_some_in_stock_are_refused(database):
+    """An event would come before the one of its aggregate that was published first."""
+    run(database, Outbox().ddl("postgresql"), "alter sequence outbox_id_seq cache 10")
+    for drain_ in ("mark", "delete", "cursor"):
+        with (
+            pytest.raises(SourceError, match="hands out 10 ids at once"),
+            opened(database, drain=drain_, columns={"published_at": "created_at"}),
+        ):
+            pass
+
+
+@pytest.mark.parametrize("drain_", ["delete", "cursor"])
+def test_numbers_that_sqlite_gives_again_are_refused(tmp_path, drain_):
+    with closing(sqlite3.connect(tmp_path / "shop.db")) as db:
+        db.executescript(Outbox().ddl("sqlite", drain=drain_).replace("autoincrement", ""))
+    with (
+        pytest.raises(ConfigError, match="gives numbers of deleted rows again"),
+        opened(f"sqlite:///{tmp_path / 'shop.db'}", drain=drain_),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("drain_", ["mark", "cursor"])
+@pytest.mark.parametrize("kind", ["database", "mysql_database", "mariadb_database", "sqlite"])
+def test_numbers_that_begin_again_are_a_lost_position(request, tmp_path, kind, drain_):
+    """As in a database that was restored from a backup: a new event has the number of one that was read."""
+    dialect = {"database": "postgresql", "sqlite": "sqlite"}.get(kind, "mysql")
+    url = f"sqlite:///{tmp_path / 'shop.db'}" if kind == "sqlite" else request.getfixturevalue(kind)
+    connect = {
+        "postgresql": lambda: psycopg.connect(url),
+        "mysql": lambda: connected(url).thing,
+        "sqlite": lambda: sqlite3.connect(tmp_path / "shop.db"),
+    }[dialect]
+    restart = {
+        "postgresql": "alter sequence outbox_id_seq restart",
+        "mysql": "alter table outbox auto_increment = 1",
+        "sqlite": "update sqlite_sequence set seq = 0",
+    }[dialect]
+    with closing(connect()) as db:
+        if dialect == "mysql":
+            db.autocommit(False)
+        cursor = db.cursor()
+
+        def event():
+            Outbox().publish(db, aggregate_type="t", aggregate_id="1", event_type="E", payload={})
+            db.commit()
+
+        for statement in filter(str.strip, Outbox().ddl(dialect, drain=drain_).split(";\n")):
+            cursor.execute(statement)
+        event()
+        event()
+        with opened(url, drain=drain_) as source:
+            found, state = drain(source, confirm=False)
+        assert len(found) == 2
+        cursor.execute("delete from outbox")
+        db.commit()
+        with opened(url, state, drain=drain_):
+            pass  # that rows are gone says nothing
+        cursor.execute(restart)
+        event()
+        with pytest.raises(PositionLost, match="numbers begin again"), opened(url, state, drain=drain_):
+            pass
+        with opened(url, source.recover(state), drain=drain_) as source:
+            assert len(drain(source)[0]) == 1
 
 
 def test_an_avro_event_goes_all_the_way(database):

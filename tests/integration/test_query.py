@@ -213,13 +213,62 @@ def test_a_delay_says_that_loss_is_possible(database, shop, tmp_path):
     opened.close()
 
 
-def test_a_sequence_that_hands_out_ids_in_advance_is_refused(database, shop, tmp_path):
-    shop.execute("alter sequence orders_id_seq cache 10")
-    opened = source(database, tmp_path, mode="incrementing", incrementing_column="id")
+IN_ADVANCE = {
+    "its own": "alter sequence orders_id_seq cache 10",
+    "another's": "create sequence s cache 10; alter table orders alter id set default nextval('s')",
+    "a child's": "create sequence s cache 10; create table old () inherits (orders);"
+    " alter table old alter id set default nextval('s')",
+    "a view's": "alter sequence orders_id_seq cache 10; create view inner_one as select id as n from orders;"
+    ' create view seen_orders as select n as id, 1 as "o\'clock" from inner_one',
+    "a query's": "alter sequence orders_id_seq cache 10",
+}
+
+
+@pytest.mark.parametrize("whose", IN_ADVANCE)
+def test_a_sequence_that_hands_out_ids_in_advance_is_refused(database, shop, tmp_path, whose):
+    shop.execute(IN_ADVANCE[whose])
+    what = {"tables": ["public.seen_orders" if whose == "a view's" else "public.orders"]}
+    if whose == "a query's":
+        what = {
+            "tables": [],
+            "queries": {"q": "select o.id, o.note from orders as o join orders as p using (id)"},
+        }
+    opened = source(database, tmp_path, mode="incrementing", incrementing_column="id", **what)
     opened.open(None)
     with pytest.raises(SourceError, match="hands out 10 ids at once"):
         opened.read()
     opened.close()
+
+
+@pytest.mark.parametrize(
+    "off",
+    [
+        "setup_consumers set enabled = 'NO' where name = 'events_statements_current'",
+        "setup_instruments set enabled = 'NO' where name = 'statement/sql/insert'",
+    ],
+)
+def test_statements_that_mysql_does_not_record_are_noticed(mysql_database, tmp_path, off):
+    """Who has taken an id and is not yet known as a transaction is known by nothing else."""
+    options = {"mode": "incrementing", "incrementing_column": "id"}
+    with connected_mysql(mysql_database) as conn, conn.cursor() as cursor:
+        cursor.execute("create table orders (id int primary key auto_increment)")
+        opened = source(mysql_database, tmp_path, **options)
+        opened.open(None)
+        read(opened)
+        again = source(mysql_database, tmp_path, **options)
+        again.open(None)
+        try:
+            cursor.execute(f"update performance_schema.{off}")
+            with pytest.raises(SourceError, match="who is writing cannot be seen"):
+                again.read()
+            if "consumers" in off:  # while it runs, too
+                with pytest.raises(SourceError, match="who is writing cannot be seen"):
+                    read(opened)
+            assert "error" in [f.level for f in again.check() if f.check == "horizon"]
+        finally:
+            cursor.execute(f"update performance_schema.{off.replace('NO', 'YES')}")
+            opened.close()
+            again.close()
 
 
 def test_an_account_that_may_not_see_who_is_writing_is_refused(mysqls_database, tmp_path):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from contextlib import closing
 
+import psycopg
 import pymysql
 import pytest
 
-from liberator.errors import SourceError
+from liberator.errors import PositionLost, SourceError
 from liberator.event import Operation
 from tests.fix_mysql import connected
 from tests.race import Race
@@ -256,6 +258,39 @@ def test_a_table_without_a_key_is_read_whole_from_mysql_too(db):
         reading.read()
     assert sorted(e.after[0] for e in reading.events if e.operation is Operation.READ) == list(range(500))
     assert (reading.events[-1].operation, reading.events[-1].before) == (Operation.DELETE, (7,))
+
+
+@pytest.mark.parametrize("kind", ["database", "mysql_database", "mariadb_database", "sqlite"])
+def test_a_change_table_that_is_older_than_the_position_is_a_lost_one(request, tmp_path, kind):
+    """As after a restore from a backup: ids that were read are given to other changes."""
+    if kind == "sqlite":
+        url = f"sqlite:///{tmp_path / 'shop.db'}"
+        connect = lambda: sqlite3.connect(tmp_path / "shop.db", isolation_level=None)  # noqa: E731
+        restart = "update sqlite_sequence set seq = 0"
+    elif kind == "database":
+        url = request.getfixturevalue(kind)
+        connect = lambda: psycopg.connect(url, autocommit=True)  # noqa: E731
+        restart = "alter sequence liberator.shop_changes_id_seq restart"
+    else:
+        url = request.getfixturevalue(kind)
+        connect = lambda: connected(url).thing  # noqa: E731
+        restart = "alter table liberator_shop_changes auto_increment = 1"
+    with closing(connect()) as db:
+        db.cursor().execute("create table t (id integer primary key)")
+        with Reading(url, "*t", snapshot="none") as reading:
+            db.cursor().execute("insert into t values (1), (2), (3)")
+            assert len(reading.read()) == 3
+            deadline = time.monotonic() + 30
+            while make(url, "*t").status(None).details["changes"]:
+                reading.read()
+                assert time.monotonic() < deadline
+            state = reading.state
+        with Reading(url, "*t", snapshot="none", state=state):
+            pass  # that all is purged says nothing
+        db.cursor().execute(restart)
+        db.cursor().execute("insert into t values (4)")
+        with closing(make(url, "*t")) as source, pytest.raises(PositionLost, match="restored from a backup"):
+            source.open(state)
 
 
 def test_an_origin_in_sqlite_is_set_in_a_table(lite, url):

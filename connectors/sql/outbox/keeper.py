@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from connectors.sql.reader import Reader, SourceTable
+from liberator.schema import Column
 
 #: Module and class by :attr:`Reader.name`.
 KEEPERS = {
@@ -45,6 +46,9 @@ class Keeper(ABC):
         """Sleep so many seconds, or until something may have been committed (True)."""
         time.sleep(timeout)
         return False
+
+    def refuse_disorder(self, number: Column) -> None:  # noqa: B027
+        """Raise SourceError where the numbers of this column do not grow from event to event."""
 
     def reuses_numbers(self) -> bool:
         """Whether a row may get the number of one that was deleted."""

@@ -84,6 +84,8 @@ class Polled:
         self._cursor: str | None = notes.get("cursor")
         self._confirmed = self._cursor
         self._horizon = self._settled() if options.drain == "cursor" else None
+        if self.numbers.number is not None:
+            self._refuse_older(unpack(notes.get("unmarked", "")))
         if not self._keeper.lease(options.slots):
             raise SourceError(
                 f"source {self._name}: another process polls part {options.part} of {self._table.full_name}",
@@ -127,11 +129,13 @@ class Polled:
                 f"sources.{self._name}.drain: {self._table.full_name} has no growing number, id, to go by",
                 hint="drain: mark and drain: delete need none",
             )
-        if options.drain == "delete" and number is not None and self._keeper.reuses_numbers():
+        if options.drain != "mark" and number is not None and self._keeper.reuses_numbers():
             raise ConfigError(
                 f"sources.{self._name}.drain: {self._table.full_name} gives numbers of deleted rows again",
                 hint="declare its id `integer primary key autoincrement`, or set drain: mark",
             )
+        if number is not None:
+            self._keeper.refuse_disorder(number)
         self._published = published
         age = {"mark": published, "cursor": created, "delete": None}[options.drain]
         self._cleaner = Cleaner(self._relation, age, options.keep)
@@ -146,10 +150,28 @@ class Polled:
         self._select, self._conditions = f"select {names} from {self._relation}", conditions
 
     def _settled(self) -> Horizon:
+        return self._reader.horizons().incrementing(self._subject())
+
+    def _subject(self) -> Subject:
         assert self.numbers.number is not None
         names = [] if self._table.view else [(self._table.schema, self._table.name)]
-        subject = Subject(self._relation, self.numbers.number, names)
-        return self._reader.horizons().incrementing(subject)
+        return Subject(self._relation, self.numbers.number, names)
+
+    def _refuse_older(self, unmarked: Sequence[str]) -> None:
+        """A database that has not yet given out a number that we have read gives it out again, to an event
+        that would be taken for published."""
+        read = [int(identity) for identity in [*unmarked, self._cursor] if identity is not None]
+        given = self._reader.horizons().given(self._subject()) if read else None
+        if given is None or given >= max(read):
+            return
+        # Some applications choose numbers that the database has not given out.
+        ((there,),) = self._reader.fetch(f"select max({self.numbers.selected}) from {self._relation}")
+        if there is None or there < max(read):
+            raise PositionLost(
+                f"source {self._name}: {self._table.full_name} has given out numbers up to {given}, and"
+                f" {max(read)} was read: it was restored from a backup, or its numbers begin again",
+                hint=f"`liberator snapshot --config FILE --recover {self._name}` begins with the rows there",
+            )
 
     # -- reading -----------------------------------------------------------------------------------
 

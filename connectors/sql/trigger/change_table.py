@@ -180,6 +180,15 @@ class ChangeTable(ABC):
         """The change table's quoted name."""
         return self.reader.quote(*self.place)
 
+    @property
+    def _ids(self) -> Subject:
+        column = Column("id", LogicalType(Kind.INT64), nullable=False, key=0, native="bigint")
+        return Subject(self.name, column, (self.place,))
+
+    def given(self) -> int | None:
+        """The greatest id that was given to a change; None where that cannot be known."""
+        return self.reader.horizons().given(self._ids)
+
     def head(self) -> int:
         """The greatest id that is committed; 0 where there is none."""
         (found,) = self.reader.fetch(f"select max(id) from {self.name}")
@@ -192,9 +201,7 @@ class ChangeTable(ABC):
         if self.head() <= self._settled:
             return self._settled, now  # nothing was committed since
         if self._horizon is None:
-            column = Column("id", LogicalType(Kind.INT64), nullable=False, key=0, native="bigint")
-            subject = Subject(self.name, column, (self.place,))
-            self._horizon = self.reader.horizons().incrementing(subject)
+            self._horizon = self.reader.horizons().incrementing(self._ids)
         bound = self._horizon.look()
         if bound.condition is not None:
             (found,) = self.reader.fetch(f"select max(id) from {self.name} where {bound.condition}")

@@ -95,6 +95,13 @@ class TriggerSource(Source):
         identity = {"server": self._reader.identity(), "changes": self._table.born()}
         if state is not None and not fresh and dict(state.identity) != identity:
             raise self._lost("this is another change table, or another server, than the position belongs to")
+        if state is not None and not fresh:
+            given = self._table.given()
+            if given is not None and given < state.position.major - 1:
+                raise self._lost(
+                    f"the change table has come to {given} only, which is before {state.position.major}: the"
+                    " database was restored from a backup"
+                )
         self._identity: Mapping[str, Any] = state.identity if state is not None and not fresh else identity
         self._position = state.position if state is not None and not fresh else Position(1, 1)
         if state is not None and fresh:
