@@ -175,8 +175,9 @@ class Active(Sampler):
     def _unlisted(self, why: str) -> SourceError:
         return SourceError(
             f"who is writing cannot be seen: {why}",
-            hint="set performance_schema=ON, and in it the consumer events_statements_current and the "
-            "instruments of statements; or let a query source choose `horizon: delay(30s)`, which may lose rows",
+            hint="set performance_schema=ON, and enable in it the consumer events_statements_current and all "
+            "instruments of statements; or let a query source choose `horizon: delay(30s)`, which may lose "
+            "rows",
         )
 
     def transactions(self) -> dict[str, Holder]:
