@@ -28,6 +28,8 @@ SQL = load("connectors.mysql", "catalog.sql")
 VERSIONED = "SYSTEM VERSIONED"
 SEQUENCE = "SEQUENCE"
 SYSTEM = frozenset(("mysql", "sys", "information_schema", "performance_schema"))
+_FOREIGN = re.compile(r"^\s*CONSTRAINT (`(?:[^`]|``)+`|\S+) FOREIGN KEY .*", re.MULTILINE)
+_RULE = re.compile(r"\bON (?:DELETE|UPDATE) (?:CASCADE|SET NULL|SET DEFAULT)\b")
 _JSON = re.compile(r"^\s*json_valid\(`((?:[^`]|``)+)`\)\s*$", re.IGNORECASE)
 _SETTINGS = (
     "server_id", "server_uuid", "log_bin", "binlog_format", "binlog_row_image", "binlog_row_metadata",
@@ -210,6 +212,16 @@ def maria_position(conn: Connection[Any], file: str, position: int) -> MariaPosi
 def maria_current(conn: Connection[Any]) -> MariaPosition:
     """MariaDB: the last GTID of each domain in the server's binlog."""
     return MariaPosition(query(conn, "select @@global.gtid_binlog_pos")[0][0] or "")
+
+
+def cascades(conn: Connection[Any], table: Table) -> list[tuple[str, str]]:
+    """The foreign keys of a table through which a change of another one changes its rows, and their rules."""
+    made = str(query(conn, f"show create table {table.sql}")[0][1])
+    found = (
+        (match[1].removeprefix("`").removesuffix("`").replace("``", "`"), _RULE.findall(match[0]))
+        for match in _FOREIGN.finditer(made)
+    )
+    return [(name, ", ".join(rules).lower()) for name, rules in found if rules]
 
 
 def may_read(conn: Connection[Any], table: Table) -> str | None:

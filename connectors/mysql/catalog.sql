@@ -1,16 +1,15 @@
 The catalog of a source server: what can be captured, how its rows are identified, how its binlog is set up.
 
 -- name: tables
--- Ordinary tables with rows of their own. "keyed": whether there is a primary key.
+-- Ordinary tables with rows of their own. "keyed": whether there is a primary key. MariaDB shows constraints to
+-- nobody who may only select, and would look at all tables for each one in a subquery that depends on it.
 select t.table_schema,
        t.table_name,
        t.engine,
        coalesce(t.table_rows, 0),
-       exists (select 1
-                 from information_schema.table_constraints as c
-                where c.table_schema = t.table_schema
-                  and c.table_name = t.table_name
-                  and c.constraint_type = 'PRIMARY KEY') as keyed
+       (t.table_schema, t.table_name) in (select s.table_schema, s.table_name
+                                            from information_schema.statistics as s
+                                           where s.index_name = 'PRIMARY') as keyed
   from information_schema.tables as t
  where t.table_type = 'BASE TABLE'
    and t.table_schema not in ('mysql', 'sys', 'information_schema', 'performance_schema')
@@ -32,7 +31,8 @@ select table_type
    and table_name = %(table)s;
 
 -- name: columns
--- The columns of one table, in order, with their place in the primary key from 0.
+-- The columns of one table, in order, with their place in the primary key from 0. The table is named twice:
+-- else MariaDB looks for the key in all tables.
 select c.column_name,
        c.column_type,
        c.character_set_name,
@@ -40,8 +40,8 @@ select c.column_name,
        (select k.ordinal_position - 1
           from information_schema.key_column_usage as k
          where k.constraint_name = 'PRIMARY'
-           and k.table_schema = c.table_schema
-           and k.table_name = c.table_name
+           and k.table_schema = %(schema)s
+           and k.table_name = %(table)s
            and k.column_name = c.column_name) as in_key,
        c.column_default,
        c.extra
@@ -57,17 +57,13 @@ select check_clause
  where constraint_schema = %(schema)s
    and table_name = %(table)s;
 
--- name: cascades
--- Foreign keys through which a change of one table changes rows of another.
-select constraint_schema,
-       table_name,
-       constraint_name,
-       concat_ws(', ', if(delete_rule in ('NO ACTION', 'RESTRICT'), null, concat('on delete ', lower(delete_rule))),
-                       if(update_rule in ('NO ACTION', 'RESTRICT'), null, concat('on update ', lower(update_rule))))
-  from information_schema.referential_constraints
- where delete_rule not in ('NO ACTION', 'RESTRICT')
-    or update_rule not in ('NO ACTION', 'RESTRICT')
- order by 1, 2, 3;
+-- name: references
+-- Tables with foreign keys. What these do, MariaDB tells here to nobody who may only select.
+select distinct table_schema,
+       table_name
+  from information_schema.key_column_usage
+ where referenced_table_name is not null
+ order by 1, 2;
 
 -- name: committing
 -- MySQL: who is between the beginning of a commit and its end, where its changes become visible.

@@ -34,6 +34,8 @@ _OWN: Final = {
     "mysql": {"max_execution_time": "0", "sql_select_limit": "18446744073709551615"},
     "mariadb": {"max_statement_time": "0", "sql_select_limit": "18446744073709551615"},
 }
+#: A key that MySQL made by itself is in the binlog, whatever its catalog shows: from this version on.
+_MADE_KEYS: Final = ((8, 0, 30), {"show_gipk_in_create_table_and_information_schema": "1"})
 
 #: Errors after which trying again can help: the server is going or gone, the connection is lost, too many
 #: connections, a lock not available, a deadlock, a query ended from outside or by its time limit.
@@ -155,14 +157,19 @@ def connect(url: str, application: str = "liberator", **more: Any) -> Connection
     with translate("connect to the server"):
         conn = _open({**given, "program_name": application, **more}, _is_preferred(url))
         try:
-            own = _OWN[Server.of(conn).flavour]
-            settings = ", ".join(f"@@session.{k} = {v}" for k, v in {**SESSION, **own}.items())
+            settings = ", ".join(f"@@session.{k} = {v}" for k, v in _settings(Server.of(conn)).items())
             with conn.cursor() as cursor:
                 cursor.execute(f"set {settings}")
         except BaseException:
             conn.close()
             raise
     return conn
+
+
+def _settings(server: Server) -> dict[str, str]:
+    since, made = _MADE_KEYS
+    known = {} if server.mariadb or server.version < since else made
+    return {**SESSION, **_OWN[server.flavour], **known}
 
 
 def _is_preferred(url: str) -> bool:

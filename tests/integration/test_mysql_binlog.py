@@ -6,6 +6,7 @@ import contextlib
 import socket
 import threading
 import time
+from urllib.parse import urlsplit
 
 import pymysql
 import pytest
@@ -398,6 +399,30 @@ def test_a_change_written_as_a_statement_stops_the_source_and_others_do_not(mysq
         assert "secret" not in str(failed.value)
 
 
+def test_a_file_loaded_as_a_statement_stops_the_source_only_if_it_went_into_a_captured_table(
+    mysqls_database, tmp_path
+):
+    run(mysqls_database, TABLE, "create table other (id int primary key)")
+    name = mysqls_database.rpartition("/")[2]
+    file = tmp_path / "numbers"
+    file.write_text("1\n2\n")
+    run(mysqls_database, "set global local_infile = 1")
+    parts = urlsplit(mysqls_database)
+    login = {"host": parts.hostname, "port": parts.port, "user": "root", "database": name}
+    with (
+        contextlib.closing(pymysql.connect(**login, local_infile=True, autocommit=True)) as db,
+        reading(mysqls_database, tables=[f"{name}.t"]) as binlog,
+    ):
+        binlog.read()
+        db.query("set session binlog_format = 'STATEMENT'")
+        db.query(f"load data local infile '{file}' ignore into table other (id)")
+        run(mysqls_database, "insert into t values (1, 1, 'a')")
+        assert notes(binlog.read()) == [("create", (1,), "a")]
+        db.query(f"load data local infile '{file}' replace into table `{name}`.`t` (id)")
+        with pytest.raises(SourceError, match=rf"{name}\.t was written .* as a statement \(load\)"):
+            binlog.read()
+
+
 def test_hostile_names_are_captured_and_read(mysqls_database):
     names = ["a`b", 'q"uote', "sp ace", "ünïcode", "se.mi;colon", "%s", "{x}", "select", "back\\slash"]
     with connected(mysqls_database) as db:
@@ -625,7 +650,8 @@ def test_no_commit_of_a_semi_synchronous_source_waits_for_a_reader(mysqls_databa
     maria = is_mariadb(mysqls_database)
     prefix, other = ("rpl_semi_sync_master", "slave") if maria else ("rpl_semi_sync_source", "replica")
     if not maria:
-        run(mysqls_database, "install plugin rpl_semi_sync_source soname 'semisync_source.so'")
+        with contextlib.suppress(pymysql.err.OperationalError):  # it is there already
+            run(mysqls_database, "install plugin rpl_semi_sync_source soname 'semisync_source.so'")
     try:
         with reading(mysqls_database) as binlog:
             binlog.read()

@@ -40,7 +40,7 @@ from connectors.mysql.wire.gtid_events import (
     parse_tagged_gtid,
 )
 from connectors.mysql.wire.payload import payload_blocks
-from connectors.mysql.wire.query import Query, parse_query
+from connectors.mysql.wire.query import Query, parse_load_query, parse_query
 from connectors.mysql.wire.statements import Act, Statement, understand
 from liberator.errors import DecodeError, SourceError
 from liberator.event import ChangeEvent, Events, Operation, Row, Transaction
@@ -181,7 +181,7 @@ class Controls:
                 hint="`liberator snapshot --config FILE --recover SOURCE` reads all tables anew",
             )
         elif kind == kinds.EXECUTE_LOAD_QUERY:
-            raise self._statement_error("load data", "", position)
+            return self._query(parse_load_query(data, start, end), entry, events)
         elif kind == kinds.PREVIOUS_GTIDS:
             if isinstance(place.gtids, GtidSet):
                 place.gtids.update(parse_previous_gtids(data, start, end))

@@ -41,13 +41,15 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class Here:
-    """The server as it is now. ``created`` tells when one of its binlog files was begun."""
+    """The server as it is now. ``created`` tells when one of its binlog files was begun, ``before`` the GTIDs
+    of all transactions before a place in one (MySQL)."""
 
     conn: Connection[Any]
     server: Server
     settings: Mapping[str, str]
     uses_gtids: bool
     created: Callable[[str], int]
+    before: Callable[[str, int], GtidSet]
 
     @property
     def uuid(self) -> str:
@@ -68,19 +70,19 @@ def uses_gtids(name: str, settings: Mapping[str, str], server: Server, wanted: s
 
 def first(here: Here) -> Start:
     """Where a source without a state begins: behind everything that is committed."""
-    conn = here.conn
-    if here.uses_gtids and not here.server.mariadb:
+    if here.uses_gtids and here.settings.get("gtid_mode") == "ON":
         # A transaction may be in the binlog and not yet be executed: only by GTID is the cut exact.
-        status = catalog.binlog_status(conn, here.server)
-        executed = catalog.executed(conn) if here.settings.get("gtid_mode") == "ON" else None
-        if executed is not None:
-            return Start(Position(1, 0), executed)
-        return Start(Position(1, 0), GtidSet(), status.file, status.position)
-    status = catalog.binlog_status(conn, here.server)
-    gtids: Gtids = GtidSet()
+        return Start(Position(1, 0), catalog.executed(here.conn))
+    status = catalog.binlog_status(here.conn, here.server)
+    return Start(Position(1, 0), _before(here, status.file, status.position), status.file, status.position)
+
+
+def _before(here: Here, file: str, offset: int) -> Gtids:
+    """The GTIDs of all transactions before a place: part of them would have another server send the others
+    again."""
     if here.server.mariadb:
-        gtids = catalog.maria_position(conn, status.file, status.position)
-    return Start(Position(1, 0), gtids, status.file, status.position)
+        return catalog.maria_position(here.conn, file, offset)
+    return here.before(file, offset) if here.uses_gtids else GtidSet()
 
 
 def resume(name: str, here: Here, state: State) -> Start:
@@ -110,6 +112,8 @@ def resume(name: str, here: Here, state: State) -> Start:
     why = _other_place(here, identity, file) if number else "the log names no file"
     again: Mapping[str, int] = identity.get("open", {})
     if not why:
+        if not text:  # without GTIDs until now
+            gtids = _before(here, file, offset)
         return Start(position, gtids, file, offset, again)
     if not known:
         raise PositionLost(

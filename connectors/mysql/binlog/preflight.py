@@ -217,16 +217,17 @@ def _tables(
         return
     yield Finding("ok", "tables", f"{len(tables)} to capture")
     yield from _special(options, conn, server)
-    names = {t.full_name for t in tables}
     for table in tables:
         yield from _table(table, options, conn)
     below = "ON" if server.mariadb or server.version < (9, 6) else "OFF"
     if not is_on(settings.get("innodb_native_foreign_keys", below)):
         return  # the server writes what cascades do
-    for schema, table_name, constraint, rules in query(conn, catalog.SQL["cascades"]):
-        if f"{schema}.{table_name}" in names:
+    referring = set(query(conn, catalog.SQL["references"]))
+    tables = [table for table in tables if (table.schema, table.name) in referring]
+    for table in tables:
+        for constraint, rules in catalog.cascades(conn, table):
             yield Finding(
-                "warning", "cascade", f"foreign key {constraint} of {schema}.{table_name} ({rules}): "
+                "warning", "cascade", f"foreign key {constraint} of {table.full_name} ({rules}): "
                 f"the binlog does "
                 "not say which rows it changes",
                 "let the application change them, or read the table again from time to time: liberator "

@@ -34,6 +34,8 @@ from connectors.mysql.connection import Connection, Server, arguments, connect, 
 from connectors.mysql.wire import kinds
 from connectors.mysql.wire.blocks import Block
 from connectors.mysql.wire.dump import BinlogStream
+from connectors.mysql.wire.gtid import GtidSet
+from connectors.mysql.wire.gtid_events import parse_gtid, parse_previous_gtids, parse_tagged_gtid
 from connectors.mysql.wire.maria_gtid import MariaPosition
 from liberator.errors import DecodeError, PositionLost, SourceError
 from liberator.event import ChangeEvent, Events, Position
@@ -48,6 +50,8 @@ _BATCH_BYTES: Final = 16_000_000
 _PATIENCE: Final = 20
 #: Kinds of events with which the first part of an XA transaction ends.
 _PREPARED: Final = (kinds.XA_PREPARE, kinds.TRANSACTION_PAYLOAD)
+#: Events that name MySQL's transactions.
+_NAMED: Final = {kinds.GTID: parse_gtid, kinds.TAGGED_GTID: parse_tagged_gtid}
 
 
 class MysqlBinlog(Source):
@@ -92,7 +96,7 @@ class MysqlBinlog(Source):
             preflight.require(self.name, server, settings)
             tables = self._captured_tables(conn)
             gtids = history.uses_gtids(self.name, settings, server, self.config.gtid)
-            here = Here(conn, server, settings, gtids, self._created)
+            here = Here(conn, server, settings, gtids, self._created, self._gtids_before)
             start = self._begin(here, state)
         self._here = here
         self._place = place = Transactions(start.resume, start.file, start.gtids, start.again)
@@ -102,6 +106,9 @@ class MysqlBinlog(Source):
         fold = settings.get("lower_case_table_names", "0") != "0"
         schemas = state.schemas if state else {}
         self._tables = Tables(self.name, self.config, catalog, schemas, fold=fold)
+        if settings.get("binlog_row_metadata", "").upper() != "FULL" and not (state and state.identity):
+            for table in tables.values():
+                self._tables.learn((table.schema, table.name))
         self._decoder = ChangeDecoder(place, self._tables, self._replay)
         marks = Marks(server, gtids and settings.get("gtid_mode") == "ON")
         reader = ChunkReader(lambda: self._connect(" snapshot"), server, marks, self.config.types)
@@ -165,38 +172,51 @@ class MysqlBinlog(Source):
         """The server id of a second stream of ours: of two with the same one the server ends the older."""
         return self.server_id ^ 0x0800_0000 or 1
 
-    def _created(self, file: str) -> int:
-        """When a binlog file was begun, in seconds since 1970."""
+    def _blocks(self, file: str, offset: int = 4) -> Iterator[Block]:
+        """All that the binlog has from a place on, over a stream beside the source's own."""
         stream = self._new_stream(self._aside(), wait=False)
         try:
-            stream.start_file(file, 4)
-            while (block := stream.read(1.0)) is not None or not stream.ended:
-                for event in block.events if block is not None else ():
-                    if event[0] == kinds.FORMAT_DESCRIPTION:
-                        return event[5]
+            stream.start_file(file, offset)
+            while not stream.ended:
+                if (block := stream.read(1.0)) is not None:
+                    yield block
         finally:
             stream.close()
+
+    def _created(self, file: str) -> int:
+        """When a binlog file was begun, in seconds since 1970."""
+        for block in self._blocks(file):
+            for event in block.events:
+                if event[0] == kinds.FORMAT_DESCRIPTION:
+                    return event[5]
         raise SourceError(f"binlog file {file} does not begin with a format description", retryable=True)
+
+    def _gtids_before(self, file: str, offset: int) -> GtidSet:
+        """The GTIDs of all transactions before a place in the binlog, as its file says them."""
+        found = GtidSet()
+        for block in self._blocks(file):
+            for kind, start, end, size, position, _, _, flags in block.events:
+                if flags & kinds.FLAG_ARTIFICIAL:
+                    continue
+                if position - size >= offset or kind == kinds.ROTATE:
+                    return found
+                if kind == kinds.PREVIOUS_GTIDS:
+                    found.update(parse_previous_gtids(block.data, start, end))
+                elif kind in _NAMED:
+                    gtid = _NAMED[kind](block.data, start, end)
+                    found.add(gtid.sid, gtid.number)
+        return found
 
     def _replay(self, where: str) -> Iterator[Block]:
         """The blocks of a prepared XA transaction, which begins at ``file:offset``."""
         file, _, offset = where.rpartition(":")
-        stream = self._new_stream(self._aside(), wait=False)
-        try:
-            stream.start_file(file, int(offset))
-            while True:
-                block = stream.read(1.0)
-                if block is None:
-                    if stream.ended:
-                        raise PositionLost(f"source {self.name}: the XA transaction at {where} has no end")
-                    continue
-                for i, event in enumerate(block.events, 1):
-                    if event[0] in _PREPARED:
-                        yield Block(block.data, block.events[:i])
-                        return
-                yield block
-        finally:
-            stream.close()
+        for block in self._blocks(file, int(offset)):
+            for i, event in enumerate(block.events, 1):
+                if event[0] in _PREPARED:
+                    yield Block(block.data, block.events[:i])
+                    return
+            yield block
+        raise PositionLost(f"source {self.name}: the XA transaction at {where} has no end")
 
     # -- reading ---------------------------------------------------------------------------------
 

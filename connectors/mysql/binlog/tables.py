@@ -114,6 +114,12 @@ class Tables:
         self._ghosts = Patterns(options.ghosts) if options.ghosts else None
         self._known = {name: TableSchema.from_json(schema) for name, schema in schemas.items()}
         self._altered = {name for name, schema in schemas.items() if schema.get("altered")}
+        #: The columns of tables of which a snapshot has seen newer ones than the stream.
+        self._behind = {
+            name: TableSchema.from_json(schema["behind"])
+            for name, schema in schemas.items()
+            if schema.get("behind")
+        }
         self._live: dict[bytes, Captured] = {}
 
     # -- in the stream ---------------------------------------------------------------------------
@@ -173,7 +179,7 @@ class Tables:
         name = f"{table.database}.{table.table}"
         with translate(f"read the catalog for {name}"):
             schema = self._schema(table, name)
-        schema = self.seen(name, schema)
+        schema = self.seen(name, schema, streamed=True)
         self.watcher.unknown(name)
         decoder = RowsDecoder(table, schema.columns, self._options.types)
         captured = Captured(name, schema, decoder, self._topic(schema))
@@ -185,6 +191,8 @@ class Tables:
         catalog = self._catalog.columns(table.database, table.table)
         before = known.columns if known is not None else ()
         candidates = [catalog, before] if table.full or name in self._altered else [before, catalog]
+        if name in self._behind and not table.full:
+            candidates.insert(0, self._behind[name].columns)
         problem: SchemaError | None = None
         for columns in candidates:
             if not columns and not table.full:
@@ -207,12 +215,24 @@ class Tables:
     def _topic(self, schema: TableSchema) -> str:
         return f"{self._source}.{schema.schema}.{schema.table}"
 
-    def seen(self, name: str, schema: TableSchema) -> TableSchema:
-        """Note a table's schema where it comes up; returns the one object that stands for this version."""
+    def learn(self, name: Name) -> None:
+        """Note a table's columns as they are where the stream begins, which does not name them."""
+        full = self.full_name(name)
+        if full not in self._known:
+            with translate(f"read the catalog for {full}"):
+                schema = self._catalog.schema(*name)
+            if schema is not None:
+                self._note(full, schema)
+
+    def seen(self, name: str, schema: TableSchema, *, streamed: bool = False) -> TableSchema:
+        """Note a table's schema where it comes up; returns the one object that stands for this version. One
+        that is not ``streamed`` may be ahead of the stream."""
         known = self._known.get(name)
         altered = name in self._altered
         if known == schema and not altered:
             return known
+        if known is not None and known != schema and not altered and not streamed:
+            self._behind.setdefault(name, known)
         if known is not None and known != schema and not altered:
             self.watcher.altered(name, known, schema)
         self._altered.discard(name)
@@ -225,6 +245,8 @@ class Tables:
         noted = schema.to_json()
         if name in self._altered:
             noted["altered"] = True
+        if name in self._behind:
+            noted["behind"] = self._behind[name].to_json()
         self.schemas = {**self.schemas, name: noted}
 
     def live(self) -> Iterable[Captured]:
@@ -307,7 +329,7 @@ class Tables:
             if replaces:
                 self.watcher.dropped(self.full_name(name))
             if self.watcher.appeared(self.full_name(name)):
-                self._altered.add(self.full_name(name))
+                self._moved_on(self.full_name(name))
                 if (captured := self._stand_in(name)) is not None:
                     emptied.append(captured)
         return emptied
@@ -334,8 +356,14 @@ class Tables:
             now = self._catalog.schema(*name)
         if now is not None and now != known:
             self.watcher.altered(full, known, now)
+        self._moved_on(full)
+
+    def _moved_on(self, full: str) -> None:
+        """The stream has come to where its columns may be others."""
         self._altered.add(full)
-        self._note(full, known)
+        self._behind.pop(full, None)
+        if full in self._known:
+            self._note(full, self._known[full])
 
     def _renamed(self, names: Sequence[Name], where: str) -> None:
         pairs = list(zip(names[::2], names[1::2], strict=False))
@@ -352,7 +380,7 @@ class Tables:
                 self.watcher.appeared(self.full_name(new))
                 self._alter(new)
             else:
-                self._altered.add(self.full_name(new))
+                self._moved_on(self.full_name(new))
                 self._replaced(self.full_name(new), where)
 
     def _stand_in(self, name: Name) -> Captured | None:

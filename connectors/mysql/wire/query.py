@@ -15,6 +15,7 @@ from liberator.errors import DecodeError, SchemaError
 #: Thread, seconds of execution, size of the database's name, error, size of the status variables.
 _head = struct.Struct("<IIBHH").unpack_from
 _HEAD_SIZE: Final = 13
+_LOAD_SIZE: Final = 13
 _UTF8MB4: Final = 255
 
 # Bits of sql_mode.
@@ -82,6 +83,15 @@ def parse_query(data: bytes, start: int, end: int) -> Query:
     except UnicodeDecodeError:
         raise damaged("query") from None
     return Query(thread_id, database, _text(data[statement:end], charset), error_code, mode, charset)
+
+
+def parse_load_query(data: bytes, start: int, end: int) -> Query:
+    """EXECUTE_LOAD_QUERY, a ``load data`` written as a statement: a query with more in its head, about the
+    file."""
+    if end - start < _HEAD_SIZE + _LOAD_SIZE:
+        raise damaged("execute_load_query")
+    body = data[start : start + _HEAD_SIZE] + data[start + _HEAD_SIZE + _LOAD_SIZE : end]
+    return parse_query(body, 0, len(body))
 
 
 def _status(data: bytes, at: int, end: int) -> tuple[int, int]:
