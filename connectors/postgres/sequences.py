@@ -47,7 +47,7 @@ def refuse_cached(reader: PostgresReader, subject: Subject, remedy: str) -> None
     for name, size, _, _ in sequences(reader, subject):
         if size > 1:
             raise SourceError(
-                f"{subject.source}: sequence {name} hands out {size} ids at once, to be used at any time later",
+                f"{subject.source}: sequence {name} hands out {size} ids at once, for use at any time later",
                 hint=f"`alter sequence {name} cache 1`, or {remedy}",
             )
 
