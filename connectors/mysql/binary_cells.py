@@ -30,11 +30,12 @@ _INTEGERS: Final = {
     Wire.TINY: "b", Wire.SHORT: "h", Wire.YEAR: "h", Wire.INT24: "i", Wire.LONG: "i", Wire.LONGLONG: "q",
 }  # fmt: skip
 _FLOATS: Final = {Wire.FLOAT: "f", Wire.DOUBLE: "d"}
-_INTEGER_KINDS: Final = frozenset({Kind.INT16, Kind.INT32, Kind.INT64, Kind.UINT64, Kind.BOOL})
+#: A decimal may be selected without its point.
+_INTEGER_KINDS: Final = frozenset({Kind.INT16, Kind.INT32, Kind.INT64, Kind.UINT64, Kind.BOOL, Kind.DECIMAL})
 _FLOAT_KINDS: Final = {Wire.FLOAT: Kind.FLOAT32, Wire.DOUBLE: Kind.FLOAT64}
 _DATES: Final = frozenset({Wire.DATE, Wire.DATETIME, Wire.TIMESTAMP})
 _DATE_KINDS: Final = frozenset({Kind.DATE, Kind.TIMESTAMP, Kind.TIMESTAMPTZ})
-_OWN_KINDS: Final = _INTEGER_KINDS | _DATE_KINDS | {Kind.FLOAT32, Kind.FLOAT64, Kind.TIME}
+_OWN_KINDS: Final = (_INTEGER_KINDS - {Kind.DECIMAL}) | _DATE_KINDS | {Kind.FLOAT32, Kind.FLOAT64, Kind.TIME}
 
 
 def number_format(column: Column, definition: ResultColumn) -> str | None:
