@@ -8,7 +8,7 @@ import threading
 import psycopg
 import pytest
 
-from connectors.postgres.connection import connect, translate
+from connectors.postgres.connection import connect, dsn, translate
 from connectors.postgres.server import PostgresServer
 from liberator.errors import SourceError
 
@@ -30,6 +30,14 @@ def test_a_server_that_dies_in_the_middle_is_worth_another_try(statement):
         with pytest.raises(SourceError) as caught:
             connect(server.url())
         assert caught.value.retryable
+
+
+def test_a_server_that_is_gone_without_a_word_is_noticed_in_a_minute_unless_the_url_says_otherwise():
+    """A lost network cannot be had here; what the kernel is asked to do about one can."""
+    options = psycopg.conninfo.conninfo_to_dict(dsn("postgresql://shop@db/shop?keepalives_count=7", "test"))
+    dead = int(options["keepalives_idle"]) + int(options["keepalives_interval"]) * 4
+    assert dead <= 60 and int(options["tcp_user_timeout"]) <= 60_000
+    assert options["keepalives_count"] == "7"
 
 
 def read(conn: psycopg.Connection, statement: str, server: PostgresServer) -> None:

@@ -650,6 +650,13 @@ def test_a_renamed_table_goes_on_under_its_new_name(orders):
     assert sorted(v["id"] for op, _, v in got if op == "read") == [1, 2]
 
 
+def test_a_chunk_that_takes_longer_than_the_server_waits_for_us_does_not_cost_the_stream(orders):
+    run(orders, "insert into orders values (1)")
+    impatient = psycopg.conninfo.make_conninfo(orders, options="-c wal_sender_timeout=3s")
+    with reading(impatient, where={"public.orders": "(select pg_sleep(5)) is not null"}) as wal:
+        assert [b[0] for b in wal.briefs()] == ["read"]
+
+
 def test_through_libpq_the_stream_is_the_same(orders, monkeypatch):
     """TLS and GSS have their state in libpq: the stream is then read through it."""
     original = ReplicationStream.__init__

@@ -12,15 +12,19 @@ Postgres's streaming replication protocol
 Either way :meth:`ReplicationStream.receive` returns a block of frames (``d``, int32 length, payload), the
 last of them perhaps not whole: the caller walks over the frames anyway, and gives the rest back.
 Nothing here knows what the payloads mean, but for feedback, which is the caller's to decide: no
-position is ever confirmed that it did not give.
+position is ever confirmed that it did not give. While the caller is at something else for long (a chunk
+that takes minutes), a thread says the last one again, or the server would take us for dead
+(``wal_sender_timeout``) and the caller would be at the same thing again, for ever.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import socket
 import struct
+import threading
 import time
 from typing import Final
 
@@ -32,6 +36,8 @@ from liberator.errors import SourceError
 _BLOCK: Final = 256 * 1024
 #: Postgres counts microseconds from 2000-01-01, Unix from 1970-01-01.
 POSTGRES_EPOCH: Final = 946_684_800_000_000
+#: Seconds without feedback after which the last one is said again.
+_SILENCE: Final = 1.5
 _RETRYABLE_START: Final = ("55006", "57P", "53", "08")
 
 
@@ -39,7 +45,7 @@ class ReplicationStream:
     """One ``START_REPLICATION``, from ``lsn`` on, until ``close`` or an error. ``direct`` False reads through
     libpq even where the socket could be read.
 
-    ``receive(timeout)`` gives the next block of frames, ``feedback(…)`` reports progress. Not thread-safe.
+    ``receive(timeout)`` gives the next block of frames, ``feedback(…)`` reports progress. For one thread.
     """
 
     def __init__(self, url: str, application: str, *, direct: bool = True):
@@ -54,6 +60,12 @@ class ReplicationStream:
         self._direct = direct and not conn.ssl_in_use and "gssencmode=" not in params
         self._socket: socket.socket | None = None
         self._poll = select.poll()
+        self._told: tuple[int, int] | None = None
+        self._told_at = 0.0
+        #: Held to send, and where libpq reads: its connection is not for two threads.
+        self._lock = threading.Lock()
+        self._over = threading.Event()
+        self._keeper = threading.Thread(target=self._keep, name="replication feedback", daemon=True)
 
     def identify(self) -> tuple[str, int, int]:
         """The server's system identifier, its timeline, and the end of its WAL."""
@@ -78,7 +90,9 @@ class ReplicationStream:
         args = ", ".join(f'"{k}" \'' + v.replace("'", "''") + "'" for k, v in options.items())
         command = f'START_REPLICATION SLOT "{slot}" LOGICAL {format_lsn(lsn)} ({args})'
         self._poll.register(self._conn.socket, select.POLLIN)
-        return self._start_socket(command) if self._direct else self._start_libpq(command)
+        block = self._start_socket(command) if self._direct else self._start_libpq(command)
+        self._keeper.start()
+        return block
 
     def _start_libpq(self, command: str) -> bytes:
         result = self._conn.exec_(command.encode())
@@ -118,7 +132,8 @@ class ReplicationStream:
         retryable SourceError when the connection is lost.
         """
         if self._socket is None:
-            return rest + self._receive_libpq(timeout)
+            with self._lock:
+                return rest + self._receive_libpq(timeout)
         try:
             data = self._socket.recv(_BLOCK)
         except BlockingIOError:
@@ -194,6 +209,17 @@ class ReplicationStream:
     def feedback(self, written: int, flushed: int, *, reply: bool = False) -> None:
         """Tell the server how far we are: ``flushed`` is what it may forget. ``reply`` asks for an
         immediate keepalive, which says how far the server has read its WAL."""
+        with self._lock:
+            self._tell(written, flushed, reply)
+
+    def _keep(self) -> None:
+        while not self._over.wait(_SILENCE / 3):
+            with self._lock, contextlib.suppress(SourceError):  # whoever reads next finds out
+                if self._told is not None and time.monotonic() - self._told_at >= _SILENCE:
+                    self._tell(*self._told, False)
+
+    def _tell(self, written: int, flushed: int, reply: bool) -> None:
+        self._told, self._told_at = (written, flushed), time.monotonic()
         now = time.time_ns() // 1000 - POSTGRES_EPOCH
         body = struct.pack(">cQQQqB", b"r", written, flushed, flushed, now, reply)
         if self._socket is None:
@@ -213,6 +239,9 @@ class ReplicationStream:
 
     def close(self) -> None:
         """Close the connection; the server frees the slot for the next reader."""
+        self._over.set()
+        if self._keeper.is_alive():
+            self._keeper.join()
         if self._socket is not None:
             self._socket.close()
             self._socket = None
