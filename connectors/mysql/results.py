@@ -22,8 +22,8 @@ from connectors.mysql.result import ResultColumn, described
 from connectors.mysql.row_packets import FULL, HEADER
 
 _READ: Final = 1 << 18
-#: A packet's header (the length in its lower three bytes) and the first byte of its payload.
-_head = struct.Struct("<IB").unpack_from
+#: Of a packet the length's lower two bytes and its third, and the first byte of the payload.
+_head = struct.Struct("<HBxB").unpack_from
 #: With which byte the last packet of a result, or an error, begins; rows begin with less, but for one whose
 #: first value takes 16 MB and more.
 _LAST: Final = 0xFE
@@ -59,43 +59,42 @@ class TextResult:
     def read(self, size: int, count: int = 1 << 62) -> tuple[bytes, list[int], bool]:
         """About ``size`` bytes of packets, at most about ``count`` rows: the bytes, where each row begins in
         them, and whether these were the last."""
-        parts: list[bytes] = []
+        block = bytearray(self._rest)
         starts: list[int] = []
-        before, within = 0, False
-        data = self._rest
-        while not self._ended:
-            at, within = self._walk(data, before, starts, within)
-            parts.append(data[:at])
-            before += at
-            rest = data[at:]
-            if self._ended or (starts and not within and (before >= size or len(starts) >= count)):
-                self._rest = b"" if self._ended else rest
+        at, within = 0, False
+        while True:
+            at, within = self._walk(block, at, starts, within)
+            if self._ended or (starts and not within and (at >= size or len(starts) >= count)):
                 break
             more = self._driver._rfile.read1(_READ)
             if not more:
                 raise pymysql.err.OperationalError(2013, "Lost connection to MySQL server during query")
-            data = rest + more
-        return b"".join(parts), starts, self._ended
+            block += more
+        self._rest = bytes(block[at:])
+        del block[at:]
+        return bytes(block), starts, self._ended
 
-    def _walk(self, data: bytes, before: int, starts: list[int], within: bool) -> tuple[int, bool]:
-        """Note where rows begin in the whole packets of ``data``; where the last of them ends, and whether
-        the row in it goes on."""
-        at, have = 0, len(data)
+    def _walk(self, block: bytearray, at: int, starts: list[int], within: bool) -> tuple[int, bool]:
+        """Note where rows begin in the whole packets of ``block`` from ``at`` on; where the last of them
+        ends, and whether the row in it goes on."""
+        have = len(block)
         append = starts.append
         while at + HEADER < have:
-            header, first = _head(data, at)
-            size = header & FULL
-            end = at + HEADER + size
-            if end > have:
-                break
-            if within:
+            low, high, first = _head(block, at)
+            end = at + HEADER + low
+            # Nearly all packets are rows of less than 64 KB.
+            if high or within or first >= _LAST or end > have:
+                size = high << 16 | low
+                end = at + HEADER + size
+                if end > have:
+                    break
+                if not within:
+                    if first >= _LAST and self._is_end(bytes(block[at + HEADER : end])):
+                        break
+                    append(at)
                 within = size == FULL
             else:
-                if first >= _LAST and self._is_end(data[at + HEADER : end]):
-                    break
-                append(before + at)
-                if size == FULL:
-                    within = True
+                append(at)
             at = end
         return at, within
 
