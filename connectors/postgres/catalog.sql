@@ -75,6 +75,21 @@ select n.nspname, c.relname
              else exists (select from pg_catalog.pg_index as i
                            where i.indrelid = c.oid and i.indisprimary) end;
 
+-- name: partition
+-- The partition %(oid)s, for how many transactions it has been where it is (since it, or one that it is part of,
+-- was made as a partition or attached), and whether it had been a table before.
+select quote_ident(n.nspname) || '.' || quote_ident(c.relname) as name,
+       m.age,
+       age(t.xmin) > m.age as older
+  from pg_catalog.pg_class as c
+  join pg_catalog.pg_namespace as n on n.oid = c.relnamespace
+  join pg_catalog.pg_type as t on t.oid = c.reltype
+ cross join lateral (
+       select min(age(i.xmin)) as age
+         from pg_catalog.pg_partition_ancestors(c.oid) as a
+         join pg_catalog.pg_inherits as i on i.inhrelid = a.relid) as m
+ where c.oid = %(oid)s::oid and c.relkind = 'r' and c.relispartition;
+
 -- name: column
 -- Whether the table %(oid)s has a column %(name)s.
 select a.attnum

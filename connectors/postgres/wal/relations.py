@@ -15,6 +15,7 @@ from connectors.postgres.connection import Connection, translate
 from connectors.postgres.types.native import with_label
 from connectors.postgres.types.values import UnknownLabel
 from connectors.postgres.wal.changes import Captured, message_schema
+from connectors.postgres.wal.partitions import Partitions
 from connectors.postgres.wal.pgoutput import Relation, RelationColumn
 from connectors.postgres.wal.snapshots import Snapshots
 from liberator.event import Row
@@ -39,6 +40,7 @@ class Relations:
         self.schemas = dict(schemas)
         self.tables: Mapping[int, Table] = {}
         self.snapshots: Snapshots | None = None
+        self.partitions: Partitions | None = None
         self._source = source
         self._conn = conn
         self._catalog = catalog
@@ -49,7 +51,10 @@ class Relations:
         """A relation message: the table is new to this session, or was changed at this very place."""
         with translate(f"read the catalog for {relation.namespace}.{relation.name}"):
             schema = self._catalog.of_relation(relation, self._known.get(relation.oid))
-        table = self.tables.get(relation.oid)
+            table = self.tables.get(relation.oid)
+            if table is not None and table.kind == "p" and self.partitions is not None:
+                # The server describes a table anew before the first row of a new partition.
+                self.partitions.look([t for t in [self._catalog.table(table.oid)] if t is not None])
         if table is not None and (table.schema, table.name) != (relation.namespace, relation.name):
             self._renamed()
         schema = self.seen(relation.oid, schema)

@@ -27,6 +27,7 @@ from connectors.postgres.wal.changes import HEARTBEAT, ChangeDecoder, NotData
 from connectors.postgres.wal.history import Identity, verify
 from connectors.postgres.wal.objects import Objects
 from connectors.postgres.wal.options import WalOptions
+from connectors.postgres.wal.partitions import Partitions
 from connectors.postgres.wal.relations import Relations
 from connectors.postgres.wal.replication import ReplicationStream
 from connectors.postgres.wal.snapshots import Snapshots
@@ -108,7 +109,10 @@ class PostgresWal(Source):
         self._decoder.messages = relations.messages(self._database, self.config.messages)
         self._snapshots = Snapshots(self.name, self.config, progress, self._new_chunk_source, relations.seen)
         relations.tables, relations.snapshots = self._tables, self._snapshots
+        self._partitions = Partitions(self._conn, self._snapshots, self._identity, self.config)
+        relations.partitions = self._partitions
         self._snapshots.plan(self._tables, settle=settle)
+        self._partitions.look(self._tables.values())
         if state is not None:
             self._snapshots.unpublished(ensured.published)
         self._join(ensured.created if state is not None else ())
@@ -123,7 +127,7 @@ class PostgresWal(Source):
         slot = publication.read_slot(self._conn, self.slot)
         if state is not None and state.identity:
             identity = verify(self.name, Identity.from_json(state.identity), now, slot, state, self._stream)
-            whole = self._identify(identity)
+            whole = {**state.identity, **self._identify(identity)}
             return state.position, state.identity if whole == dict(state.identity) else whole
         if state is not None and slot is not None:
             # The gap was accepted: what the old slot still holds is read again with the tables.
@@ -285,6 +289,7 @@ class PostgresWal(Source):
 
     def _batch(self, events: Sequence[ChangeEvent]) -> Batch:
         decoder = self._decoder
+        self._identity = self._partitions.noted(self._identity)
         state = State(
             decoder.position, self._identity, self._snapshots.progress.to_json(), self._relations.schemas
         )
@@ -359,6 +364,7 @@ class PostgresWal(Source):
         with translate("read the catalog"):
             found = self._captured_tables(self._conn)
             names = {t.oid: t.full_name for t in self._tables.values()}
+            self._partitions.look(found.values())
             if {t.oid: t.full_name for t in found.values()} != names:
                 self._tables = self._relations.tables = found
                 ensured, settle = self._publish(self._conn)
@@ -366,7 +372,7 @@ class PostgresWal(Source):
                 if ensured.created:
                     self._join(ensured.created)
                     self._identity = {**self._identity, "publications": [p.name for p in self._publications]}
-                self._snapshots.reattend(self._decoder.relations.values())
+            self._snapshots.reattend(self._decoder.relations.values())
 
     # -- requests --------------------------------------------------------------------------------
 
