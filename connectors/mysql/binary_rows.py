@@ -262,7 +262,7 @@ class _Compiler:
         parse = self._text(i, column)
         if parse is None:
             return [f"{v}, q = c{i}(d, q)"]
-        if kind in _SHORT or (kind is not Kind.BYTES and 0 < definition.length < NULL):
+        if kind in _SHORT or 0 < definition.length < NULL:
             # A longer one would be noticed at the row's end.
             return ["s = q + 1", "q = s + d[q]", parse]
         self._names[f"f{i}"] = text_value(column, self._options)
