@@ -165,9 +165,15 @@ def _retention(settings: Mapping[str, str]) -> Iterator[Finding]:
         yield Finding("ok", "retention", f"the binlog is kept for {kept:g} hours")
 
 
+def _account(conn: Connection[Any]) -> str:
+    """We, as statements name us."""
+    name, _, host = str(query(conn, "select current_user()")[0][0]).rpartition("@")
+    return f"{quote(name)}@{quote(host)}"
+
+
 def _privileges(conn: Connection[Any], server: Server) -> Iterator[Finding]:
     text = " ".join(str(row[0]) for row in query(conn, "show grants")).upper()
-    user = str(query(conn, "select current_user()")[0][0])
+    user = _account(conn)
     slave = ("REPLICATION SLAVE", "REPLICATION REPLICA", "ALL PRIVILEGES ON *.*")
     client = ("REPLICATION CLIENT", "BINLOG MONITOR", "SUPER", "ALL PRIVILEGES ON *.*")
     if not any(word in text for word in slave):
@@ -180,6 +186,8 @@ def _privileges(conn: Connection[Any], server: Server) -> Iterator[Finding]:
     try:
         catalog.binlog_status(conn, server)
         catalog.binlog_files(conn)
+    except SourceError:
+        return  # there is none, which was told
     except pymysql.MySQLError:
         if not any(word in text for word in client):
             yield Finding(
@@ -256,13 +264,12 @@ def _table(table: Table, options: BinlogOptions, conn: Connection[Any]) -> Itera
             "error",
             "privilege",
             f"{table.full_name} may not be read: {why}",
-            f"grant select on {table.sql} to our user",
+            f"grant select on {table.sql} to {_account(conn)}",
         )
     if not table.keyed:
         yield Finding(
             "warning", "key", f"{table.full_name} has no primary key: its snapshot is read in one "
-            f"transaction, and "
-            "sinks cannot update its rows",
+            "transaction, and sinks find its rows by all their values",
             f"alter table {table.sql} add primary key (…)",
         )  # fmt: skip
     if table.engine.lower() != "innodb":
@@ -285,14 +292,19 @@ def status(conn: Connection[Any], state: State | None) -> SourceStatus:
     number, offset = place_of(state.position.major)
     file = str(state.identity["file"])
     files = catalog.binlog_files(conn)
-    lag = sum(size for name, size in files if number_of(name) > number) - offset
-    lag += sum(size for name, size in files if number_of(name) == number)
-    if file not in dict(files):
-        details["binlog"] = "lost"
+    lag = sum(size for name, size in files if number_of(name) >= number)
+    lost = file not in dict(files)
+    lag = max(0, lag if lost else lag - offset)
     behind = max(0.0, time.time() - int(state.identity.get("timestamp", 0)) / 1e6) if lag > 0 else 0.0
     details["lag_seconds"] = round(behind, 1)
-    if kept is not None:
-        details["headroom_hours"] = round(max(0.0, kept - behind / 3600), 1)
+    if lost:
+        details["binlog"] = "lost"
+        details["warnings"] = [f"the server has purged {file}, where we are: changes may be missing"]
+    elif kept is not None:
+        headroom = max(0.0, kept - behind / 3600)
+        details["headroom_hours"] = round(headroom, 1)
+        if headroom < kept / 4:
+            details["warnings"] = [f"in {headroom:.1f} hours the server may purge what has not been read"]
     if gtids := state.identity.get("gtids"):
         details["gtids"] = gtids
-    return SourceStatus(f"{file}:{offset}", current, max(0, lag), None, details)
+    return SourceStatus(f"{file}:{offset}", current, lag, None, details)
