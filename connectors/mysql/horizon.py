@@ -23,6 +23,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from connectors.mysql.reader import unit_of
+from connectors.mysql.wire.maria_gtid import MariaPosition
 from connectors.sql.horizon import (
     Bound,
     Holder,
@@ -91,6 +92,21 @@ class MysqlHorizons(Horizons):
             self._reader.execute("set session information_schema_stats_expiry = 0")
         found = self._reader.fetch(statement)
         return int(found[0][0] or 1) - 1 if found else None
+
+    def mark(self) -> str:
+        """The transactions that were executed, where they have global ids."""
+        if self._reader.server.mariadb:
+            return str(self._reader.fetch("select @@global.gtid_current_pos")[0][0] or "")
+        return "".join(str(self._reader.fetch("select @@global.gtid_executed")[0][0] or "").split())
+
+    def behind(self, mark: str) -> bool:
+        """By these."""
+        if not mark or not self._reader.replica:
+            return False
+        if self._reader.server.mariadb:
+            return not MariaPosition(self.mark()).contains(MariaPosition(mark))
+        query = f"select gtid_subset({self._reader.text(mark)}, @@global.gtid_executed)"
+        return not self._reader.fetch(query)[0][0]
 
     def unseen(self, relations: Sequence[tuple[str, str]]) -> Sampler:
         """Open transactions, of any table: one is written to the binlog, synced and sent to replicas before

@@ -80,6 +80,18 @@ class PostgresHorizons(Horizons):
         """As far as the column's sequences have come."""
         return given(self._reader, subject)
 
+    def mark(self) -> str:
+        """A place in the WAL."""
+        ((found,),) = self._reader.fetch(SQL["mark"])
+        return str(found or "")
+
+    def behind(self, mark: str) -> bool:
+        """By what a standby has replayed."""
+        if not mark or not self._reader.replica:
+            return False
+        ((found,),) = self._reader.fetch(SQL["behind"].replace("$mark", self._reader.text(mark)))
+        return bool(found)
+
     def unseen(self, relations: Sequence[tuple[str, str]]) -> Sampler:
         """Those who hold a writer's lock: it is given back once the transaction can be seen, which is after
         its commit was written, and after a synchronous standby has answered. A standby has none: it has

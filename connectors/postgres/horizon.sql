@@ -46,5 +46,12 @@ select '-1/' || p.transaction::text, true,
   from pg_catalog.pg_prepared_xacts as p
  where p.database = current_database();
 
+-- name: mark
+-- A commit is seen before it is flushed, but not before it is written.
+select case when pg_is_in_recovery() then pg_last_wal_replay_lsn() else pg_current_wal_insert_lsn() end::text;
+
+-- name: behind
+select coalesce(pg_last_wal_replay_lsn() < $mark::pg_lsn, true);
+
 -- name: sees_all
 select pg_has_role(current_user, 'pg_read_all_stats', 'usage'), current_user::text;

@@ -115,6 +115,14 @@ class Horizons(ABC):
         None where that cannot be known. Less than what was read before: numbers begin again."""
         return None
 
+    def mark(self) -> str:
+        """How far the server has come: all that was seen until now; empty where it cannot say."""
+        return ""
+
+    def behind(self, mark: str) -> bool:
+        """Whether this server is a replica that has not come as far as another one, or this one, said."""
+        return False
+
     @abstractmethod
     def unseen(self, relations: Sequence[tuple[str, str]]) -> Sampler:
         """Whose changes of these tables the database's log may have and nobody else see yet."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 
 import psycopg
@@ -293,6 +294,67 @@ def test_an_account_that_may_not_see_who_is_writing_is_refused(mysqls_database, 
     finally:
         with connected_mysql(mysqls_database) as conn, conn.cursor() as cursor:
             cursor.execute("drop user blind")
+
+
+EMPTIED = {
+    "database": ["truncate orders restart identity"],
+    "mysql_database": ["truncate orders"],
+    "mariadb_database": ["truncate orders"],
+    "sqlite": ["delete from orders", "update sqlite_sequence set seq = 0"],
+}
+
+
+@pytest.mark.parametrize("kind", EMPTIED)
+def test_ids_that_begin_again_are_noticed_and_deleted_rows_are_not_taken_for_that(request, tmp_path, kind):
+    serial, connect, url = "integer primary key autoincrement", None, f"sqlite:///{tmp_path / 'shop.db'}"
+    if kind != "sqlite":
+        url = request.getfixturevalue(kind)
+        serial = "bigserial primary key" if kind == "database" else "bigint auto_increment primary key"
+    if kind == "database":
+        connect = psycopg.connect(url, autocommit=True)
+    else:
+        connect = (
+            sqlite3.connect(tmp_path / "shop.db", isolation_level=None)
+            if kind == "sqlite"
+            else connected_mysql(url).thing
+        )
+    options = {"mode": "incrementing", "incrementing_column": "id"}
+    with contextlib.closing(connect) as db:
+        run = db.cursor().execute
+        run(f"create table orders (id {serial}, note varchar(9))")
+        with contextlib.closing(source(url, tmp_path, **options)) as opened:
+            opened.open(None)
+            for _ in range(2):
+                run("insert into orders (note) values ('a'), ('b'), ('c')")
+                assert len(read(opened)[0]) == 3
+                run("delete from orders")
+                assert read(opened)[0] == []
+            run("insert into orders (note) values ('d')")
+            _, state = read(opened)
+            for statement in EMPTIED[kind]:
+                run(statement)
+            run("insert into orders (note) values ('e')")
+            with pytest.raises(PositionLost, match="gives ids out again"):
+                read(opened)
+        with contextlib.closing(source(url, tmp_path, **options)) as again:
+            again.open(again.recover(state))
+            assert [e.after for e in read(again)[0] if e.after] == [(1, "e")]
+            run("insert into orders (id, note) values (100, 'chosen')")
+            assert len(read(again)[0]) == 1
+            run("delete from orders where id = 100")
+            assert read(again)[0] == []
+
+
+def test_ids_that_the_database_does_not_give_out_are_warned_of(database, shop, tmp_path):
+    shop.execute("create table chosen_orders (id bigint primary key)")
+    with contextlib.closing(sqlite3.connect(tmp_path / "shop.db")) as db:
+        db.execute("create table orders (id integer primary key autoincrement)")
+        db.execute("create table reused_orders (id integer primary key)")
+    options = {"mode": "incrementing", "incrementing_column": "id"}
+    for url in (database, f"sqlite:///{tmp_path / 'shop.db'}"):
+        found = [f for f in source(url, tmp_path, **options).check() if f.check == "ids"]
+        assert [f.level for f in found] == ["warning"]
+        assert found[0].message.partition(":")[0] in ("public.chosen_orders", "main.reused_orders")
 
 
 def test_a_file_of_keys_that_is_lost_is_noticed_and_recovered_from(database, shop, tmp_path):

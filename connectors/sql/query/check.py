@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from connectors.sql.clock import spell
+from connectors.sql.horizon import Subject
 from connectors.sql.query.options import QueryOptions
 from connectors.sql.query.target import Target, targets
 from connectors.sql.reader import Reader, open_reader
@@ -60,9 +62,29 @@ def _horizons(reader: Reader, options: QueryOptions, found: list[Target]) -> lis
     if all(commit_column(options, t) for t in found):
         return [Finding("ok", "horizon", "rows are read in the order of their commit column")]
     try:
-        return reader.horizons().check()
+        return [*reader.horizons().check(), *_ids(reader, options, found)]
     except LiberatorError as exc:
         return [Finding("error", "horizon", str(exc), exc.hint or "")]
+
+
+def _ids(reader: Reader, options: QueryOptions, found: list[Target]) -> Iterator[Finding]:
+    """Whether ids are the database's."""
+    column = options.incrementing_column
+    if column is None or "incrementing" not in options.mode:
+        return
+    for target in found:
+        if not target.relations or commit_column(options, target):
+            continue
+        subject = Subject(target.source, target.column(column), target.relations)
+        if reader.horizons().given(subject) is None:
+            yield Finding(
+                "warning", "ids",
+                f"{target.name}: that the database gives out {column}, each number once and in growing order,"
+                " is not to be seen",
+                "a row whose id was passed is not read: see autoincrement in SQLite, a commit column at"
+                " Postgres; or use mode: diff",
+                "incrementing_column",
+            )  # fmt: skip
 
 
 def standing(source: str, options: QueryOptions, state: State | None) -> SourceStatus:

@@ -12,7 +12,8 @@ _EMPTY: dict[str, Any] = {"state": "pending", "rows": 0, "estimate": 0}
 class Progress:
     """Per table: its ``state`` (pending, reading, done: whether all that was there at first has been read),
     ``rows`` read at first, ``cursor`` and ``nulls`` as :mod:`.follow` has them (the latter for
-    rows without a time), ``place`` in the file of keys; ``replace``: sinks are to empty it before.
+    rows without a time), ``place`` in the file of keys; ``given``: how far ids have come; ``replace``: sinks
+    are to empty it before. ``mark`` is how far the server had come when rows were read.
 
     ``to_json`` gives the same object until something changes, as a state's parts must.
     """
@@ -21,6 +22,7 @@ class Progress:
         data = data or {}
         self.signal: int = data.get("signal", 0)
         self.reconciled: int = data.get("reconciled", 0)
+        self.mark: str = data.get("mark", "")
         self.tables: dict[str, dict[str, Any]] = {n: dict(t) for n, t in data.get("tables", {}).items()}
         self.keys: list[Any] | None = data.get("keys")
         self._json: dict[str, Any] | None = dict(data) if data else None
@@ -56,12 +58,14 @@ class Progress:
         del self.tables[name]
         self._json = None
 
-    def note(self, signal: int | None = None, reconciled: int | None = None) -> None:
-        """A request was taken; deletes were looked for."""
+    def note(self, signal: int | None = None, reconciled: int | None = None, mark: str | None = None) -> None:
+        """A request was taken; deletes were looked for; rows were read."""
         if signal is not None:
             self.signal = max(self.signal, signal)
         if reconciled is not None:
             self.reconciled = reconciled
+        if mark is not None:
+            self.mark = mark
         self._json = None
 
     @property
@@ -76,6 +80,8 @@ class Progress:
             self._json = {"signal": self.signal, "tables": dict(self.tables)}
             if self.reconciled:
                 self._json["reconciled"] = self.reconciled
+            if self.mark:
+                self._json["mark"] = self.mark
             if keys is not None:
                 self._json["keys"] = keys
         return self._json

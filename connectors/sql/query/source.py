@@ -24,6 +24,7 @@ from connectors.sql.query.options import QueryOptions
 from connectors.sql.query.passes import Passes
 from connectors.sql.query.progress import Progress
 from connectors.sql.query.schedule import Schedule
+from connectors.sql.query.servers import Servers
 from connectors.sql.query.target import matching, targets
 from connectors.sql.reader import Reader, connected, open_reader
 from connectors.sql.states import Numbering
@@ -82,6 +83,8 @@ class QuerySource(Source):
         if options.remembers:
             self._keys = KeyFile(options.state_directory / f"{self.name}.keys", self.name)
             self._keys.open(self._progress.keys if state is not None else None)
+        self._servers = Servers(self.name, reader, options, self._progress)
+        self._servers.refuse_behind()
         self._work = Passes(reader, options, self._progress, self._numbers, self._keys)
 
     def _new_reader(self) -> Reader:
@@ -139,6 +142,8 @@ class QuerySource(Source):
                 self._steps, self._owing = None, True
             else:
                 events = found
+                if events:
+                    self._servers.note_read()
         else:
             self._owing = False
             events = self._between()
@@ -201,7 +206,9 @@ class QuerySource(Source):
                     yield from self._work.differences(target)
                     covered.append(began)
                 case _:
+                    self._servers.refuse_restart(target)
                     covered.append((yield from self._work.follow(target)))
+                    self._servers.note_given(target)
         self._cover(min(covered), number)
 
     def _cover(self, moment: int, number: int) -> None:
