@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pkgutil
 import time
 
 import psycopg
@@ -719,6 +720,43 @@ def test_through_libpq_the_stream_is_the_same(orders, monkeypatch):
         events = wal.read()
     assert [e.after[0] for e in events] == [*range(500), 7]
     assert len(events[-1].after[2]) == 5_000_000
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        "catalog.server",
+        "catalog.all_tables",
+        "catalog.Catalog.__init__",
+        "wal.publication.ensure",
+        "wal.publication.read_slot",
+    ],
+)
+def test_a_connection_that_is_lost_at_any_step_of_the_start_is_worth_another_try(orders, step, monkeypatch):
+    wal = Wal(orders).open()
+    wal.read()
+    wal.close()
+    path, name = f"connectors.postgres.{step}".rsplit(".", 1)
+    place = pkgutil.resolve_name(path)
+    original = getattr(place, name)
+
+    def after_a_cut(*args, **options):
+        cut = (
+            "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'liberator wal'"
+        )
+        run(orders, cut)
+        return original(*args, **options)
+
+    monkeypatch.setattr(place, name, after_a_cut)
+    with pytest.raises(SourceError) as caught:
+        wal.open()
+    wal.close()
+    assert caught.value.retryable
+    monkeypatch.undo()
+    run(orders, "insert into orders values (1)")
+    wal.open()
+    assert [e.key for e in wal.read()] == [(1,)]
+    wal.close()
 
 
 def test_one_huge_message_is_read_whole(orders):

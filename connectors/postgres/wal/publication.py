@@ -22,11 +22,11 @@ from psycopg import sql
 
 from connectors.postgres import catalog
 from connectors.postgres.catalog import Table
-from connectors.postgres.connection import Connection, literal, parse_lsn, quote, translate
+from connectors.postgres.connection import Connection, format_lsn, literal, parse_lsn, quote, translate
 from connectors.postgres.wal import parts
 from connectors.postgres.wal.options import WalOptions
-from liberator.errors import ConfigError, SourceError
-from liberator.source import Managed
+from liberator.errors import ConfigError, PositionLost, SourceError
+from liberator.source import Managed, State
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +200,20 @@ def ensure(conn: Connection, publications: Sequence[Publication]) -> Ensured:
             with translate(f"make publication {publication.name}"):
                 raise exc
     return Ensured(frozenset(published), tuple(created), changed)
+
+
+def refuse_lost(conn: Connection, name: str, state: State | None) -> None:
+    """Raise PositionLost if a publication has gone since: what was written while it did not exist is in no
+    stream, without a word from the server."""
+    if state is None:
+        return
+    for publication in state.identity.get("publications", ()):
+        if not catalog.rows(conn, "publication", {"name": publication}):
+            raise PositionLost(
+                f"source {name}: publication {publication} had been dropped; changes since "
+                f"{format_lsn(state.position.major)} may be missing",
+                hint=f"`liberator snapshot --config FILE --recover {name}` reads all tables anew",
+            )
 
 
 def rehearse(conn: Connection, publication: Publication) -> None:

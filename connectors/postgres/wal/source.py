@@ -31,7 +31,7 @@ from connectors.postgres.wal.partitions import Partitions
 from connectors.postgres.wal.relations import Relations
 from connectors.postgres.wal.replication import ReplicationStream
 from connectors.postgres.wal.snapshots import Snapshots
-from liberator.errors import DecodeError, PositionLost, SourceError
+from liberator.errors import DecodeError, SourceError
 from liberator.event import ChangeEvent, Events, Position
 from liberator.preflight import Finding
 from liberator.snapshot import Progress
@@ -81,6 +81,7 @@ class PostgresWal(Source):
 
     # -- opening ---------------------------------------------------------------------------------
 
+    @translate("start reading")
     def open(self, state: State | None) -> None:
         """Connect, make sure of publication and slot, verify that the slot goes on where the log ends."""
         if state is not None and state.snapshot.get("ended"):
@@ -96,7 +97,7 @@ class PostgresWal(Source):
         self._tables = self._captured_tables(self._conn)
         parts.refuse(self._conn, self.config, self.name, list(self._tables.values()))
         progress = Progress(state.snapshot if state else None)
-        self._refuse_lost_publications(self._conn, state)
+        publication.refuse_lost(self._conn, self.name, state)
         ensured, settle = self._publish(self._conn)
         epoch = state.position.epoch if state else 1
         self._stream = ReplicationStream(self.config.url, f"liberator {self.name}")
@@ -178,19 +179,6 @@ class PostgresWal(Source):
         row = conn.execute("select pg_snapshot_xmax(pg_current_snapshot())::text::int8").fetchone()
         return ensured, int(row[0]) if row else 0
 
-    def _refuse_lost_publications(self, conn: Connection, state: State | None) -> None:
-        """What was written while a publication did not exist is in no stream, without a word from the
-        server."""
-        if state is None:
-            return
-        for name in state.identity.get("publications", ()):
-            if not pg_catalog.rows(conn, "publication", {"name": name}):
-                raise PositionLost(
-                    f"source {self.name}: publication {name} had been dropped; changes since "
-                    f"{format_lsn(state.position.major)} may be missing",
-                    hint=f"`liberator snapshot --config FILE --recover {self.name}` reads all tables anew",
-                )
-
     def _join(self, created: Sequence[str]) -> None:
         """Note publications that are younger than the WAL we read next: for that WAL they do not exist,
         and naming them would be an error. They join once the stream has come to their creation."""
@@ -217,6 +205,7 @@ class PostgresWal(Source):
 
     # -- reading ---------------------------------------------------------------------------------
 
+    @translate("read on")
     def read(self) -> Batch:
         """The next piece: rows of a snapshot that is due, else what the stream has."""
         if self._ending:
