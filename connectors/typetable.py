@@ -15,6 +15,7 @@ from connectors.mysql.sink.column_types import Flavour
 from connectors.postgres.sink import column_types as postgres
 from connectors.postgres.types.builtin import BUILTIN, KINDS, numeric_parameters
 from connectors.sqlite import types as sqlite
+from connectors.sqlite.values import logical
 from liberator.schema import Column, Kind, LogicalType
 
 #: The versions that the page speaks of; an older server that lacks a type gets what holds it.
@@ -28,6 +29,13 @@ FAMILY = (
     "text character set latin1", "mediumtext", "longtext", "binary(16)", "varbinary(200)", "tinyblob", "blob",
     "mediumblob", "longblob", "enum('a','b')", "set('a','b')", "json", "geometry", "point", "vector(3)",
     "uuid", "inet4", "inet6",
+)  # fmt: skip
+#: Types that columns of SQLite are declared with: by people, and by our own sink.
+DECLARED = (
+    "INTEGER", "BIGINT", "BOOLEAN", "REAL", "DOUBLE", "DECIMAL(10,2)", "NUMERIC", "TEXT", "VARCHAR(40)",
+    "BLOB", "DATE", "TIME", "DATETIME", "TIMESTAMP", "TIMESTAMPTZ", "UUID", "JSON", "UNSIGNED_TEXT",
+    "DECIMAL_TEXT(10,2)", "DATE_TEXT", "TIME_TEXT", "TIMESTAMP_TEXT", "TIMESTAMPTZ_TEXT", "DURATION_TEXT",
+    "UUID_TEXT", "JSON_TEXT", "ENUM_TEXT", "ARRAY_TEXT", "BITS_TEXT", "GEOMETRY_BLOB", "all others", "",
 )  # fmt: skip
 LOGICAL = (
     *(LogicalType(kind) for kind in Kind if kind not in (Kind.ARRAY, Kind.DECIMAL, Kind.NATIVE, Kind.ENUM)),
@@ -96,6 +104,10 @@ def page() -> str:
                 ("MySQL, MariaDB", "logical type", "Postgres", "MySQL", "MariaDB", "SQLite"), _from_mysql()
             ),
             "",
+            "## From SQLite",
+            "",
+            *_rows(("SQLite", "logical type", "Postgres", "MySQL", "MariaDB", "SQLite"), _from_sqlite()),
+            "",
             "## From any other database",
             "",
             *_rows(("logical type", "Postgres", "MySQL", "MariaDB", "SQLite"), _from_others()),
@@ -142,6 +154,19 @@ def _from_mysql() -> Iterable[tuple[str, ...]]:
             postgres.equivalent(type_),
             *_family(column, "mysql"),
             sqlite.declared(column),
+        )
+
+
+def _from_sqlite() -> Iterable[tuple[str, ...]]:
+    for native in DECLARED:
+        type_ = logical(native)
+        column = Column("", type_, native=native)
+        yield (
+            native or "no type",
+            str(LogicalType(Kind.NATIVE, name="…")) if type_.kind is Kind.NATIVE else str(type_),
+            postgres.equivalent(type_),
+            *_family(column, ""),
+            sqlite.declared(column, native),
         )
 
 
