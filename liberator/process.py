@@ -52,7 +52,7 @@ class Process:
         self.restart_at, self.report, self._buffer = None, {}, b""
         self.backoff.began()
         ours, theirs = socket.socketpair()
-        command = [sys.executable, *_isolated(), "-m", "liberator.worker", self.name]
+        command = [sys.executable, *isolated(), "-m", "liberator.worker", self.name]
         with theirs:
             # blocked signals are inherited: the worker unblocks them once it can take them
             blocked = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
@@ -114,7 +114,7 @@ def silent_end(code: int) -> dict[str, Any]:
     }
 
 
-def _isolated() -> list[str]:
+def isolated() -> list[str]:
     """Keep the current directory out of the worker's imports, unless it is in ours: a file there may be
     named like a module."""
     return [] if {"", str(Path.cwd())} & set(sys.path) else ["-P"]

@@ -211,15 +211,16 @@ def fill(row: Row, older: Row) -> Row:
 class Chunk:
     """Rows of one table, read in one snapshot and not yet emitted.
 
-    ``lines`` are undecoded rows (a decoded row takes five times the memory); ``decode`` makes a tuple of
-    one, ``cursor`` the key's text. ``strays`` are the keys it was read for, empty for a range. ``high`` is
-    the position's major that the stream must have passed; ``last``: there is nothing behind this chunk.
+    ``lines`` are undecoded rows (a decoded row takes five times the memory); ``decode`` makes tuples of
+    the next of them, ``cursor`` the key's text of one. ``strays`` are the keys it was read for, empty for a
+    range. ``high`` is the position's major that the stream must have passed; ``last``: there is nothing
+    behind this chunk.
     """
 
     table: str
     schema: TableSchema
     lines: Sequence[bytes]
-    decode: Callable[[bytes], Row]
+    decode: Callable[[Sequence[bytes]], list[Row]]
     cursor: Callable[[bytes], tuple[str, ...]]
     window: Window
     high: int
@@ -234,7 +235,7 @@ class Chunk:
         """
         lines = self.lines[self.emitted : self.emitted + count]
         self.emitted += len(lines)
-        rows = list(map(self.decode, lines))
+        rows = self.decode(lines)
         if self.window:
             key, merge = self.schema.key, self.window.merge
             merged = (merge(row, tuple(row[i] for i in key)) for row in rows)

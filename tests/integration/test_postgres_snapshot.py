@@ -15,9 +15,11 @@ import psycopg
 import pytest
 
 from connectors.postgres.server import PostgresServer
+from connectors.postgres.wal import chunks
+from liberator import decoding
 from liberator.event import ABSENT, Operation, Phase
 from liberator.snapshot import fill
-from tests.wal import Wal, run, together
+from tests.wal import Wal, reading, run, together
 
 TABLE = """
 create table t (id int primary key, n int, big text);
@@ -63,18 +65,22 @@ def table_of(url, table="t"):
     return {(row[0],): row for row in rows}
 
 
-def scribble(url, stop, seed, keys=500):
-    """Random single-row and many-row transactions until ``stop``."""
+def scribble(url, stop, seed, keys=500, most=400):
+    """Random single-row and many-row transactions until ``stop``, and no more than ``most``: on a busy machine
+    writers could go on faster than anybody can read."""
     rnd = random.Random(seed)
-    while not stop.is_set():
+    left = iter(range(most))
+    while not stop.is_set() and left.__length_hint__():
         # two writers may meet in a unique key or a deadlock: that one's transaction is lost, as anywhere
         with contextlib.suppress(psycopg.errors.UniqueViolation, psycopg.errors.DeadlockDetected):
-            transactions(url, stop, rnd, keys)
+            transactions(url, stop, rnd, keys, left)
 
 
-def transactions(url, stop, rnd, keys):
+def transactions(url, stop, rnd, keys, left):
     with psycopg.connect(url) as db:
-        while not stop.is_set():
+        for _ in left:
+            if stop.is_set():
+                return
             for _ in range(rnd.choice((1, 1, 3, 10))):
                 key = rnd.randint(1, keys)
                 choice = rnd.random()
@@ -152,6 +158,46 @@ def test_a_chunk_that_is_given_up_takes_the_one_behind_it_along(database):
     rest = [e.key[0] for e in wal.read()]
     wal.close()
     assert seen + rest == list(range(1, 1001))
+
+
+TYPES = """
+create table t (
+  id int primary key, note text, amounts numeric(9,3)[], at timestamptz, j jsonb, b bytea, f float8);
+insert into t select g, case when g % 3 > 0 then E'a\\nb\\t\\\\ ' || g end, array[g / 7.0, null],
+  case g % 50 when 0 then 'infinity' else '2026-01-01'::timestamptz + g * interval '1 s' end,
+  jsonb_build_object('n', g), decode(lpad(to_hex(g), 8, '0'), 'hex'), g / 3.0 from generate_series(1, 3000) g
+"""
+
+
+@pytest.mark.parametrize("killed", [False, True], ids=["", "killed in the middle"])
+def test_rows_that_a_second_process_decodes_are_the_same(database, monkeypatch, killed):
+    run(database, *TYPES.strip().split(";\n"))
+    with reading(database, name="plain", second_process=False) as wal:
+        wanted = [e.after for e in wal.read()]
+    monkeypatch.setattr(decoding, "WORTH", 0)
+    monkeypatch.setattr(decoding, "processors", lambda: 2)
+    beside = []
+
+    class Noted(decoding.Decoder):
+        def take(self, number):
+            if killed and len(beside) == 5:
+                self.process.kill()
+            rows = super().take(number)
+            beside.append(rows)
+            return rows
+
+    monkeypatch.setattr(chunks, "Decoder", Noted)
+    with reading(database, name="beside", chunk=100, batch=30) as wal:
+        rows = [e.after for e in wal.step().events]
+        while (made := wal.source._snapshots._reader) is None or made._decoder is None:
+            rows += [e.after for e in wal.step().events]
+        assert made._decoder._line.poll(30)
+        rows += [e.after for e in wal.read()]
+        assert made._decoder is None, "it ends with the snapshot"
+    assert rows == wanted
+    answered = [found for found in beside if found is not None]
+    # Killed, it has answered a few more already.
+    assert 5 <= len(answered) < 20 if killed else len(answered) > 50
 
 
 def test_wide_rows_end_a_chunk_by_bytes(database):

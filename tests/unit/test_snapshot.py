@@ -25,9 +25,8 @@ def event(operation, row, moved=None):
 def chunk(rows, window):
     lines = [b"%d\t%s" % (row[0], row[1].encode()) for row in rows]
 
-    def decode(line):
-        key, note = line.split(b"\t")
-        return int(key), note.decode()
+    def decode(lines):
+        return [(int(key), note.decode()) for key, note in (line.split(b"\t") for line in lines)]
 
     return Chunk("t", SCHEMA, lines, decode, lambda line: (line.split(b"\t")[0].decode(),), window, 0, True)
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import psycopg
 from psycopg import pq
@@ -23,6 +23,8 @@ from connectors.postgres import copy_out
 from connectors.postgres.catalog import Catalog, Table
 from connectors.postgres.connection import Connection, literal, parse_lsn, quote, translate
 from connectors.postgres.types.copying import compile_copy_decoder, unescape
+from connectors.postgres.wal.lines import Lines
+from liberator.decoding import Decoder
 from liberator.errors import SourceError
 from liberator.event import Row
 from liberator.schema import TableSchema
@@ -71,12 +73,14 @@ Place = tuple[str, ...] | tuple[tuple[str, ...], ...] | None
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What to read: the table, the SQL conditions on it, how much at once (rows, bytes)."""
+    """What to read: the table, the SQL conditions on it, how much at once (rows, bytes), in what steps the
+    rows are emitted."""
 
     table: Table
     conditions: tuple[str, ...]
     rows: int
     bytes: int
+    step: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +101,7 @@ class Reading:
     target: Target
     place: Place
     snapshot: DatabaseSnapshot
-    lines: list[bytes] = field(default_factory=list)
+    lines: Lines
     size: int = 0
     short: bool = False
     ended: bool = False
@@ -111,6 +115,7 @@ class ChunkReader:
     def __init__(self, conn: Connection, catalog: Callable[[Connection], Catalog]):
         self._conn = conn
         self._catalog = catalog
+        self._decoder: Decoder | None = None
 
     def begin(self, target: Target, place: Place, ready: Callable[[Visibility], bool]) -> Reading | None:
         """Have the server begin with the chunk behind ``place`` (a key; None: the first), or with the rows
@@ -122,7 +127,7 @@ class ChunkReader:
             began = self._begin(target.table, ready)
             if began is not None:
                 copy_out.start(self._conn.pgconn, _keyed(target, began.schema, place))
-                reading = Reading(target, place, began)
+                reading = Reading(target, place, began, Lines(began.schema, target.step, self._decoder))
         except _LATER:
             pass
         except psycopg.Error as exc:
@@ -138,6 +143,7 @@ class ChunkReader:
         with contextlib.suppress(psycopg.Error):  # if the connection is broken, ``finish`` says so
             self._conn.pgconn.consume_input()
             self._lines(reading, wait=False)
+            reading.lines.offer()
 
     def finish(self, reading: Reading) -> Chunk | None:
         """The whole chunk; None if something came in the way."""
@@ -157,11 +163,12 @@ class ChunkReader:
             with translate(f"read a chunk of {target.table.full_name}"):
                 raise exc
         lines = reading.lines
+        lines.offer(ended=True)
         strays = () if place is None or isinstance(place[0], str) else place
         last = not reading.short and len(lines) < target.rows and not strays
         keys = [schema.columns[i].name for i in schema.key]
         return Chunk(
-            target.table.full_name, schema, lines, compile_copy_decoder(schema),
+            target.table.full_name, schema, lines, lines.decode,
             _key_text(schema, keys), Window(snapshot.visible), snapshot.high, last, strays=strays,
         )  # fmt: skip
 
@@ -191,6 +198,17 @@ class ChunkReader:
                 reading.short = reading.ended = True
                 break
         reading.size = size
+
+    def decode_beside(self) -> None:
+        """Have a second process decode the chunks that begin from now on."""
+        if self._decoder is None:
+            self._decoder = Decoder()
+
+    def decode_here(self) -> None:
+        """Do without the second process again."""
+        decoder, self._decoder = self._decoder, None
+        if decoder is not None:
+            decoder.close()
 
     def read_whole(
         self, target: Target, ready: Callable[[Visibility], bool]
@@ -292,6 +310,7 @@ class ChunkReader:
 
     def close(self) -> None:
         """Close the connection."""
+        self.decode_here()
         self._conn.close()
 
 

@@ -65,6 +65,11 @@ class WalOptions(SourceOptions):
     chunk_bytes: int = Field(
         16_000_000, ge=1, description="Bytes after which a snapshot chunk ends early, whatever its rows."
     )
+    second_process: bool = Field(
+        True,
+        description="Decode the rows of large tables in a second process while they are read for the first "
+        "time, where there is a second processor.",
+    )
     reread_after_ddl: bool = Field(
         True,
         description="Read a table again after DDL that gave existing rows values which no row change "

@@ -21,6 +21,7 @@ from connectors.postgres.wal.changes import Captured, ChangeDecoder
 from connectors.postgres.wal.chunks import ChunkReader, Place, Reading, Target, Visibility
 from connectors.postgres.wal.options import WalOptions
 from connectors.sql.sink.table import TargetColumn
+from liberator import decoding
 from liberator.event import ChangeEvent, Events, Operation, Phase, Position, Row, Run, Transaction
 from liberator.schema import TableSchema
 from liberator.snapshot import Chunk, Progress, Window, gives_values
@@ -62,6 +63,7 @@ class Snapshots:
         self._cuts: dict[str, tuple[Visibility, int]] = {}
         self._attended: dict[str, Captured] = {}
         self._retry_at = 0.0
+        self._read = 0  # rows that were read in large chunks
         self._transaction: Transaction | None = None
         for name, table in progress.tables.items():
             if table.cut:
@@ -236,7 +238,7 @@ class Snapshots:
     def _target(self, table: Table) -> Target:
         name, options = table.full_name, self._options
         conditions = [c for c in (options.where.get(name), options.filter.get(name)) if c]
-        return Target(table, tuple(conditions), options.chunk, options.chunk_bytes)
+        return Target(table, tuple(conditions), options.chunk, options.chunk_bytes, options.batch)
 
     def _ready(self, table: Table, decoder: ChangeDecoder) -> Callable[[Visibility], bool]:
         settle = self.progress[table.full_name].settle
@@ -265,7 +267,16 @@ class Snapshots:
             return
         chunk.schema = self._seen(reading.target.table.oid, chunk.schema)
         self._chunk = chunk
+        if not chunk.last:
+            self._decode_beside(len(chunk.lines))
         self._refresh(chunk.table)
+
+    def _decode_beside(self, rows: int) -> None:
+        """Have a second process decode from now on, once so much was read that it is worth it."""
+        assert self._reader is not None
+        self._read += rows
+        if self._read >= decoding.WORTH and self._options.second_process and decoding.processors() > 1:
+            self._reader.decode_beside()
 
     def _drop_chunk(self, name: str) -> None:
         """Give a chunk up; it is read again soon."""
@@ -288,17 +299,23 @@ class Snapshots:
         if rows or cursor is not None:
             self.progress.advance(chunk.table, len(rows), cursor)
         if chunk.empty:
-            self._chunk = None
-            left = tuple(k for k in self.progress[chunk.table].strays if k not in chunk.strays)
-            if chunk.strays:
-                self.progress.update(chunk.table, strays=left)
-            elif chunk.last and not left:
-                self.progress.finish(chunk.table)
-            self._refresh(chunk.table)
-            ahead, self._ahead = self._ahead, None
-            if ahead is not None:
-                self._hold_ahead(ahead)
+            self._leave(chunk)
         return events
+
+    def _leave(self, chunk: Chunk) -> None:
+        """The chunk's last row was emitted: note it, and take the one that was begun in hand."""
+        self._chunk = None
+        left = tuple(k for k in self.progress[chunk.table].strays if k not in chunk.strays)
+        if chunk.strays:
+            self.progress.update(chunk.table, strays=left)
+        elif chunk.last and not left:
+            self.progress.finish(chunk.table)
+        if not self.progress.pending and self._reader is not None:
+            self._reader.decode_here()
+        self._refresh(chunk.table)
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None:
+            self._hold_ahead(ahead)
 
     def _look_ahead(self, chunk: Chunk, decoder: ChangeDecoder) -> None:
         """Have the server begin with the chunk behind this one."""

@@ -187,7 +187,7 @@ class TriggerSnapshots:
         last = selected.whole and len(rows) < self._options.chunk
         window = Window(lambda _: False)
         return Chunk(
-            name, schema, rows, _as_it_is, lambda _: selected.last, window, int(found[0] or 0) + 1, last
+            name, schema, rows, _as_they_are, lambda _: selected.last, window, int(found[0] or 0) + 1, last
         )
 
     def _same(self, reader: Reader, version: Version) -> None:
@@ -308,6 +308,5 @@ def _parse(cut: str) -> Ids:
     return [(int(low), int(high)) for low, _, high in (part.partition("-") for part in cut.split(","))]
 
 
-def _as_it_is(row: Any) -> Row:
-    found: Row = row
-    return found
+def _as_they_are(rows: Sequence[Any]) -> list[Row]:
+    return list(rows)
