@@ -66,8 +66,8 @@ def table_of(url, table="t"):
 
 
 def scribble(url, stop, seed, keys=500, most=400):
-    """Random single-row and many-row transactions until ``stop``, and no more than ``most``: on a busy machine
-    writers could go on faster than anybody can read."""
+    """Random single-row and many-row transactions until ``stop``, and no more than ``most``: on a busy
+    machine writers could go on faster than anybody can read."""
     rnd = random.Random(seed)
     left = iter(range(most))
     while not stop.is_set() and left.__length_hint__():
