@@ -51,8 +51,16 @@ class Decoder:
     """
 
     def __init__(self) -> None:
+        self._line: Connection | None = None
+        self._ready = False
+        self._order: Order | None = None
+        self._given = self._answered = 0
+        with suppress(OSError):  # of processes, or of memory, there may be no more
+            self._start()
+
+    def _start(self) -> None:
         ours, theirs = socket.socketpair()
-        with theirs:
+        with ours, theirs:
             # It ends with its line, not by signals that mean the whole group.
             blocked = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
             try:
@@ -60,10 +68,7 @@ class Decoder:
                 self.process = subprocess.Popen(command, stdin=theirs.fileno())
             finally:
                 signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
-        self._line: Connection | None = Connection(ours.detach())
-        self._ready = False
-        self._order: Order | None = None
-        self._given = self._answered = 0
+            self._line = Connection(ours.detach())
 
     @property
     def ready(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import time
 from contextlib import closing
 
@@ -76,6 +77,16 @@ def test_one_that_does_not_answer_is_not_waited_for_for_ever(decoder, monkeypatc
     assert decoder.take(decoder.give(A, b"one")) is None
     assert not decoder.ready
     assert decoder.process.returncode == -signal.SIGKILL
+
+
+def test_where_no_process_can_be_started_it_is_never_ready(monkeypatch):
+    def refuse(*_args, **_options):
+        raise BlockingIOError("Resource temporarily unavailable")
+
+    monkeypatch.setattr(subprocess, "Popen", refuse)
+    with closing(Decoder()) as made:
+        assert not made.ready
+        assert made.take(made.give(A, b"one")) is None
 
 
 def test_it_ends_with_the_first_process_and_not_by_signals_to_both(decoder):
