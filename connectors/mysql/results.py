@@ -10,6 +10,8 @@ https://dev.mysql.com/doc/dev/mysql-server/latest/page_protocol_command_phase_ps
 
 from __future__ import annotations
 
+import contextlib
+import select
 import struct
 from typing import Any, Final
 
@@ -39,7 +41,8 @@ class TextResult:
 
     def __init__(self, conn: Connection[Any], sql: str):
         self._driver: Any = conn
-        self._rest = b""
+        #: What has come and was not given out.
+        self._block = bytearray()
         self._ended = False
         self._begin(sql)
 
@@ -59,20 +62,34 @@ class TextResult:
     def read(self, size: int, count: int = 1 << 62) -> tuple[bytes, list[int], bool]:
         """About ``size`` bytes of packets, at most about ``count`` rows: the bytes, where each row begins in
         them, and whether these were the last."""
-        block = bytearray(self._rest)
+        block = self._block
         starts: list[int] = []
         at, within = 0, False
         while True:
             at, within = self._walk(block, at, starts, within)
             if self._ended or (starts and not within and (at >= size or len(starts) >= count)):
                 break
-            more = self._driver._rfile.read1(_READ)
-            if not more:
+            if not self._receive():
                 raise pymysql.err.OperationalError(2013, "Lost connection to MySQL server during query")
-            block += more
-        self._rest = bytes(block[at:])
+        self._block = block[at:]
         del block[at:]
         return bytes(block), starts, self._ended
+
+    def gather(self, size: int) -> None:
+        """Take what has come already, up to about ``size`` bytes, so that the server can go on sending
+        before :meth:`read` is called."""
+        poll = select.poll()
+        poll.register(self._driver._sock, select.POLLIN)
+        # Whatever is wrong with the connection, read will meet it too.
+        with contextlib.suppress(OSError):
+            while len(self._block) < size and poll.poll(0) and self._receive():
+                pass
+
+    def _receive(self) -> int:
+        """The number of bytes that have come; 0 if none will."""
+        data = self._driver._rfile.read1(_READ)
+        self._block += data
+        return len(data)
 
     def _walk(self, block: bytearray, at: int, starts: list[int], within: bool) -> tuple[int, bool]:
         """Note where rows begin in the whole packets of ``block`` from ``at`` on; where the last of them

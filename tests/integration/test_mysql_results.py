@@ -10,6 +10,7 @@ from connectors.mysql.result import from_result
 from connectors.mysql.results import BinaryResult, TextResult
 from connectors.mysql.text_rows import TextRows
 from tests.binlog import reading, run
+from tests.pipeline import wait_for
 
 #: Rows that lie around the sizes at which packets and lengths change; the largest takes two packets.
 SIZES = (0, 1, 250, 251, 65_400, 65_600, 70_000)
@@ -33,6 +34,7 @@ def test_rows_of_any_size_are_read_whole_and_the_connection_goes_on(mysqls_datab
         packets = BinaryRows(columns, result.definitions) if kind is BinaryResult else TextRows(columns)
         found, whole = [], False
         while not whole:
+            result.gather(100_000)
             data, starts, whole = result.read(size, 1 if size == 1 else 100)
             rows = packets.decode_all(data)
             assert len(rows) == len(starts)
@@ -41,6 +43,23 @@ def test_rows_of_any_size_are_read_whole_and_the_connection_goes_on(mysqls_datab
         assert [row[1] for row in found[:-1]] == ["a" * n for n in (*SIZES, LARGE)]
         assert [row[2] for row in found] == [None] * len(SIZES) + ["b" * LARGE, "y"]
         assert query(conn, "select 5") == [(5,)]
+
+
+def test_what_has_come_is_taken_off_the_line_up_to_a_bound(mysqls_database):
+    sql = "with recursive n (n) as (select 1 union all select n + 1 from n where n < 1000) "
+    with connect(mysqls_database) as conn:
+        result = BinaryResult(conn, f"{sql} select n, repeat('a', 1000) from n")
+
+        def gathered():
+            result.gather(300_000)
+            return len(result._block)
+
+        wait_for(lambda: gathered() >= 300_000, 30, lambda: f"{gathered()} bytes have come")
+        # One reading from the socket beyond it at most, however often it is called.
+        assert {gathered() for _ in range(5)} == {gathered()}
+        assert gathered() < 300_000 + (1 << 18)
+        _, starts, whole = result.read(1 << 40)
+        assert (len(starts), whole) == (1000, True)
 
 
 @pytest.fixture

@@ -128,6 +128,10 @@ class Reading:
     packets: RowPackets
     result: TextResult
 
+    def gather(self) -> None:
+        """Take what the server has sent meanwhile: it waits when nobody does."""
+        self.result.gather(self.target.bytes)
+
 
 class ChunkReader:
     """Reads chunks over a connection of its own, which ``connect`` makes, one at a time: between ``begin``

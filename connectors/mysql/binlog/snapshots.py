@@ -340,6 +340,8 @@ class Snapshots(Watcher):
             ahead, self._ahead = self._ahead, None
             if ahead is not None:
                 self._hold_ahead(ahead)
+        elif self._ahead is not None:
+            self._ahead.gather()
         return events
 
     def _look_ahead(self, chunk: Chunk, place: Transactions) -> None:
