@@ -215,6 +215,16 @@ def path_of(url: str) -> Path:
     return Path(path)
 
 
+def check_url(url: object) -> object:
+    """``url`` unless it is text and no SQLite file's URL; ValueError says how one is written."""
+    try:
+        if isinstance(url, str) and url.strip():
+            path_of(url)
+    except ConfigError as exc:
+        raise ValueError(f"must be the URL of a SQLite file; {exc.hint}") from None
+    return url
+
+
 @contextmanager
 def translated() -> Iterator[None]:
     """Turn the driver's errors into ours. SQLite's messages name tables and columns, never values."""

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from connectors.sql.sink.options import SqlSinkOptions
 from connectors.sql.sink.sink import SqlSink
-from connectors.sqlite.dialect import SqliteDialect
+from connectors.sqlite.dialect import SqliteDialect, check_url
 from liberator.options import FileUrl
 
 
 class SqliteSinkOptions(SqlSinkOptions):
     """The options of the SQLite sink."""
 
-    url: FileUrl = Field(
+    url: Annotated[FileUrl, BeforeValidator(check_url)] = Field(
         description="The database's file: sqlite:///relative.db or sqlite:////absolute/path.db; "
         "it is created if missing."
     )

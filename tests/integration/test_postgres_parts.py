@@ -87,6 +87,10 @@ MISTAKEN = {
             "sources.wal.where: no captured table is called orders; did you mean 'public.orders'?",
         ],
     ),
+    "a table that does not exist": (
+        {"tables": ["public.orders", "public.wyde", "!public.chosen"]},
+        ["sources.wal.tables: there is no table public.wyde; did you mean 'public.wide'?"],
+    ),
     "a column that does not exist": (
         {"columns": {"public.orders": ["id", "noot"]}},
         ["sources.wal.columns: public.orders has no column noot"],
@@ -108,4 +112,17 @@ def test_what_fits_no_table_or_column_is_told_and_not_passed_over(shop, options,
     with pytest.raises(ConfigError) as caught:
         wal.open()
     assert caught.value.problems == told
+    wal.close()
+
+
+def test_a_table_that_was_dropped_since_is_no_obstacle_and_a_pattern_may_wait_for_its_tables(shop):
+    wal = Wal(shop, tables=["public.orders", "public.wide", "later.*"])
+    warnings = [f.message for f in wal.make().check() if f.level == "warning" and f.check == "tables"]
+    assert warnings == ["no table matches later.*"]
+    wal.open()
+    wal.read()
+    wal.close()
+    run(shop, "drop table wide", "insert into orders values (1)")
+    wal.open()
+    assert [e.key for e in wal.read()] == [(1,)]
     wal.close()

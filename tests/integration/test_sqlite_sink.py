@@ -8,7 +8,7 @@ from contextlib import closing
 import pytest
 
 from connectors.sqlite import dialect
-from connectors.sqlite.sink import SqliteSink
+from liberator.config import load
 from liberator.errors import ConfigError, SinkError
 from liberator.schema import Kind
 from liberator.testing.events import create, table, transaction
@@ -78,10 +78,15 @@ def test_check_finds_a_directory_that_is_missing(tmp_path):
 
 
 @pytest.mark.parametrize("url", ["sqlite:replica.db", "postgresql:///x", "sqlite:///:memory:"])
-def test_a_url_that_is_no_file_is_refused(url):
-    sink = SqliteSink("s", SqliteSink.Config(type="sqlite", url=url))
-    with pytest.raises(ConfigError, match="not the URL of a SQLite file"):
-        sink.open()
+def test_a_url_that_is_no_file_is_refused_in_its_line(tmp_path, url):
+    file = tmp_path / "shop.yaml"
+    file.write_text(f"log: {{type: embedded, path: shop.log}}\nsinks:\n  s: {{type: sqlite, url: '{url}'}}\n")
+    with pytest.raises(ConfigError) as caught:
+        load(file)
+    assert caught.value.problems == [
+        "sinks.s.url: must be the URL of a SQLite file; write sqlite:///relative.db or "
+        "sqlite:////absolute/path.db (shop.yaml:3)"
+    ]
 
 
 def test_indexes_triggers_and_data_survive_a_widened_column(target):

@@ -1,5 +1,5 @@
-"""The part of a table that is captured: the options ``columns``, ``filter`` and ``where``, held against the
-database before anything is made of them.
+"""Which tables, and which part of each: the options ``tables``, ``columns``, ``filter`` and ``where``, held
+against the database before anything is made of them.
 
 A name that fits no table would be passed over in silence, and what it was to leave out would be captured.
 A condition that the server cannot read would stop a snapshot when its turn comes. And Postgres takes a
@@ -9,7 +9,7 @@ key's, without a word: it is the application's updates and deletes that fail fro
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import psycopg
 
@@ -18,17 +18,47 @@ from connectors.postgres.catalog import Table
 from connectors.postgres.connection import Connection, is_retryable, reason, translate
 from connectors.postgres.wal.options import WalOptions
 from liberator.errors import ConfigError
+from liberator.patterns import Patterns, parse
 from liberator.spelling import suggest
 
 
-def refuse(conn: Connection, options: WalOptions, name: str, tables: Sequence[Table]) -> None:
-    """Raise ConfigError for whatever of the three options of source ``name`` does not fit ``tables``."""
+def refuse(
+    conn: Connection, options: WalOptions, name: str, tables: Sequence[Table], known: Collection[str] = ()
+) -> None:
+    """Raise ConfigError for whatever of these options of source ``name`` does not fit the database, of which
+    ``tables`` are captured. Tables that are ``known`` from before may be gone."""
     with translate("look at the tables' columns"):
-        problems = [*_misnamed(options, name, tables), *_unreadable(conn, options, name, tables)]
+        problems = [
+            *_missing(conn, options, name, tables, known),
+            *_misnamed(options, name, tables),
+            *_unreadable(conn, options, name, tables),
+        ]
     if problems:
         raise ConfigError(
             problems, hint="tables are named schema.table here, columns and conditions as in SQL"
         )
+
+
+def idle(options: WalOptions, tables: Sequence[Table]) -> list[str]:
+    """The patterns with a wildcard that take none of ``tables``."""
+    unmatched = Patterns(options.tables).unmatched([t.full_name for t in tables])
+    return [pattern for pattern in unmatched if None in parse(pattern)]
+
+
+def _missing(
+    conn: Connection, options: WalOptions, name: str, tables: Sequence[Table], known: Collection[str]
+) -> Iterator[str]:
+    captured = {table.full_name for table in tables}
+    written = [
+        "".join(filter(None, parts))
+        for p in Patterns(options.tables).takes
+        if None not in (parts := parse(p))
+    ]
+    if absent := [table for table in written if table not in captured and table not in known]:
+        there = [table.full_name for table in catalog.all_tables(conn)]
+        for table in absent:
+            if table not in there:
+                yield f"sources.{name}.tables: there is no table {table}{suggest(table, there)}"
 
 
 def _misnamed(options: WalOptions, name: str, tables: Sequence[Table]) -> Iterator[str]:

@@ -13,7 +13,7 @@ import psycopg
 
 from connectors.postgres import catalog
 from connectors.postgres.catalog import Table
-from connectors.postgres.connection import Connection, connect, format_lsn, parse_lsn, reason
+from connectors.postgres.connection import Connection, connect, format_lsn, parse_lsn, quote, reason
 from connectors.postgres.wal import parts, publication
 from connectors.postgres.wal.options import WalOptions
 from liberator.errors import ConfigError, LiberatorError, SourceError
@@ -73,7 +73,7 @@ def _server(facts: dict[str, Any], options: WalOptions) -> Iterator[Finding]:
     if not facts["can_replicate"]:
         yield Finding(
             "error", "privilege", f"role {facts['role']} may not replicate",
-            f"alter role {facts['role']} replication  (on RDS: grant rds_replication to it)",
+            f"alter role {quote(facts['role'])} replication  (on RDS: grant rds_replication to it)",
         )  # fmt: skip
     if options.failover and version < 170000:
         yield Finding(
@@ -105,8 +105,12 @@ def _tables(name: str, options: WalOptions, conn: Connection, facts: dict[str, A
         yield Finding("error", "tables", str(exc), exc.hint or "")
         return
     yield Finding("ok", "tables", f"{len(tables)} to capture")
+    for pattern in parts.idle(options, tables):
+        yield Finding(
+            "warning", "tables", f"no table matches {pattern}", "one that is made later will be captured"
+        )
     for table in tables:
-        yield from _table(table, options, conn)
+        yield from _table(table, options, conn, facts["role"])
     try:
         parts.refuse(conn, options, name, tables)
     except ConfigError as exc:
@@ -152,12 +156,13 @@ def _rehearsal(planned: publication.Publication, conn: Connection) -> Iterator[F
         )
 
 
-def _table(table: Table, options: WalOptions, conn: Connection) -> Iterator[Finding]:
+def _table(table: Table, options: WalOptions, conn: Connection, role: str) -> Iterator[Finding]:
     readable = catalog.rows(conn, "readable", {"oid": table.oid})
     if readable and options.snapshot != "none" and not (readable[0]["readable"] and readable[0]["usable"]):
         yield Finding(
             "error", "privilege", f"{table.full_name} may not be read",
-            f"grant usage on schema {table.schema} and select on {table.sql} to this role",
+            f"grant usage on schema {quote(table.schema)} to {quote(role)}; "
+            f"grant select on {table.sql} to {quote(role)}",
         )  # fmt: skip
     if table.kind == "p" and table.identified:
         for leaf in catalog.rows(conn, "leaves_without_identity", {"oid": table.oid}):

@@ -95,8 +95,8 @@ class PostgresWal(Source):
         self._version: int = facts["version"]
         self._catalog = self._new_catalog(self._conn)
         self._tables = self._captured_tables(self._conn)
-        parts.refuse(self._conn, self.config, self.name, list(self._tables.values()))
         progress = Progress(state.snapshot if state else None)
+        parts.refuse(self._conn, self.config, self.name, list(self._tables.values()), progress.tables)
         publication.refuse_lost(self._conn, self.name, state)
         ensured, settle = self._publish(self._conn)
         epoch = state.position.epoch if state else 1
