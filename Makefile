@@ -42,10 +42,14 @@ clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# One stamp for each set of extras: .demo, .dev, .bench.
+# One stamp for each set of extras: .demo, .dev, .bench. Of the drivers that tests use mysqlclient has to be
+# compiled, so it is installed where that can be done; its tests are skipped elsewhere.
 $(VENV)/.%: $(METADATA) | $(BIN)/python
 	@echo "installing liberator-cdc[$*] into $(VENV)"
 	@$(BIN)/python -m pip install --quiet --editable '.[$*]'
+	@if [ $* = dev ] && { type mariadb_config || type mysql_config; } >/dev/null 2>&1; then \
+	    $(BIN)/python -m pip install --quiet mysqlclient >/dev/null 2>&1 || echo "mysqlclient cannot be compiled"; \
+	fi
 	@touch $@
 
 $(BIN)/python:
