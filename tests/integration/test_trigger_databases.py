@@ -152,6 +152,44 @@ def versions(db):
     return db.execute("select id from liberator_shop_versions where id > 1").fetchall()
 
 
+def test_triggers_that_were_made_half_are_made_anew_and_the_table_is_read_again(db):
+    """As after a kill between two of them: what was written meanwhile is in no change."""
+    db.execute("create table t (id int primary key)")
+    db.execute("insert into t values (1)")
+    with Reading(db.url, "*.t") as reading:
+        reading.read()
+        state = reading.state
+    (name,) = db.execute(
+        "select trigger_name from information_schema.triggers"
+        " where trigger_schema = database() and trigger_name like '%insert'"
+    ).fetchone()
+    db.execute(f"drop trigger {name}")
+    db.execute("insert into t values (2)")
+    with Reading(db.url, "*.t", state=state) as reading:
+        found = [(e.operation.name, e.after) for e in reading.read()]
+        assert found == [("TRUNCATE", None), ("READ", (1,)), ("READ", (2,))]
+        db.execute("insert into t values (3)")
+        assert [e.after for e in reading.read()] == [(3,)]
+
+
+def test_rows_that_are_loaded_from_a_file_are_changes_too(db, tmp_path):
+    db.execute("create table t (id int primary key, note varchar(9))")
+    (tmp_path / "rows.txt").write_text("1\ta\n2\tb\n")
+    db.execute("set @before = @@global.local_infile")
+    db.execute("set global local_infile = 1")
+    try:
+        inner = db.inner
+        loading = pymysql.connect(
+            host=inner.host, port=inner.port, unix_socket=inner.unix_socket, user="root",
+            database=db.url.rpartition("/")[2], local_infile=True, autocommit=True,
+        )  # fmt: skip
+        with Reading(db.url, "*.t", snapshot="none") as reading, closing(loading):
+            loading.cursor().execute(f"load data local infile '{tmp_path / 'rows.txt'}' into table t")
+            assert [e.after for e in reading.read()] == [(1, "a"), (2, "b")]
+    finally:
+        db.execute("set global local_infile = @before")
+
+
 def test_foreign_keys_that_write_by_themselves_are_refused(db):
     db.execute("create table p (id int primary key)")
     db.execute(
@@ -258,6 +296,25 @@ def test_a_table_without_a_key_is_read_whole_from_mysql_too(db):
         reading.read()
     assert sorted(e.after[0] for e in reading.events if e.operation is Operation.READ) == list(range(500))
     assert (reading.events[-1].operation, reading.events[-1].before) == (Operation.DELETE, (7,))
+
+
+@pytest.mark.parametrize("kind", ["database", "mysql_database", "mariadb_database", "sqlite"])
+def test_a_trigger_that_fails_fails_the_write_and_loses_no_change(request, tmp_path, kind):
+    url = f"sqlite:///{tmp_path / 'shop.db'}" if kind == "sqlite" else request.getfixturevalue(kind)
+    connect = {
+        "sqlite": lambda: sqlite3.connect(tmp_path / "shop.db", isolation_level=None),
+        "database": lambda: psycopg.connect(url, autocommit=True),
+    }.get(kind, lambda: connected(url).thing)
+    with closing(connect()) as db:
+        run = db.cursor().execute
+        run("create table t (id integer primary key)")
+        make(url, "*t").setup()
+        run("drop table " + ("liberator.shop_changes" if kind == "database" else "liberator_shop_changes"))
+        with pytest.raises((psycopg.Error, pymysql.Error, sqlite3.Error), match="shop_changes"):
+            run("insert into t values (1)")
+        cursor = db.cursor()
+        cursor.execute("select count(*) from t")
+        assert cursor.fetchone()[0] == 0
 
 
 @pytest.mark.parametrize("kind", ["database", "mysql_database", "mariadb_database", "sqlite"])

@@ -330,18 +330,50 @@ def test_what_the_log_holds_is_purged_and_status_tells_size_and_age(db):
             assert any("pid" in holder for holder in details["held back by"])
 
 
-def test_the_dry_run_prints_what_a_dba_can_execute(db):
+def test_the_dry_run_prints_what_a_dba_can_execute_for_an_account_that_may_only_read(db):
     db.execute("create table t (id int primary key)")
-    statements = [m.create for m in make(db.url, "public.t").objects()]
-    for statement in statements:
-        db.execute(statement.encode())
-    assert {m.state for m in make(db.url, "public.t").objects()} == {"present"}
-    with Reading(db.url, "public.t") as reading:
+    db.execute("drop role if exists trigger_reader; create role trigger_reader login")
+    db.execute("grant select on t to trigger_reader")
+    url = db.url.replace("://postgres@", "://trigger_reader@")
+    try:
+        for managed in make(url, "public.t").objects():
+            db.execute(managed.create.encode())
+        assert {m.state for m in make(url, "public.t").objects()} == {"present"}
         db.execute("insert into t values (1)")
-        assert [e.after for e in reading.read()] == [(1,)]
-    for managed in reversed(make(db.url, "public.t").objects()):
-        db.execute(managed.drop.encode())
-    assert {m.state for m in make(db.url, "public.t").objects()} == {"missing"}
+        with Reading(url, "public.t") as reading:
+            assert mirror(reading.read()) == {("shop.public.t", (1,)): (1,)}
+            db.execute("alter table t add column n int")
+            db.execute("insert into t values (2, 3)")
+            assert [e.after for e in reading.read()] == [(2, 3)]
+            deadline = time.monotonic() + 20
+            while make(url, "public.t").status(None).details["changes"]:
+                reading.read()
+                assert time.monotonic() < deadline
+        for managed in reversed(make(url, "public.t").objects()):
+            db.execute(managed.drop.encode())
+        assert {m.state for m in make(url, "public.t").objects()} == {"missing"}
+    finally:
+        db.execute("drop owned by trigger_reader; drop role trigger_reader")
+
+
+def test_copy_and_merge_are_changes_of_rows(db):
+    db.execute("create table t (id int primary key, note text)")
+    with Reading(db.url, "public.t", snapshot="none") as reading:
+        with db.cursor().copy("copy t from stdin") as copy:
+            copy.write("1\ta\n2\tb\n")
+        db.execute(
+            "insert into t values (2, 'c'), (3, 'd') on conflict (id) do update set note = excluded.note"
+        )
+        if db.info.server_version >= 150000:
+            db.execute("merge into t using (values (1), (2)) as v (i) on t.id = v.i when matched then delete")
+        found = [(e.operation.name, (e.after or e.before)) for e in reading.read()]
+    assert found[:4] == [
+        ("CREATE", (1, "a")),
+        ("CREATE", (2, "b")),
+        ("UPDATE", (2, "c")),
+        ("CREATE", (3, "d")),
+    ]
+    assert sorted(found[4:]) in ([], [("DELETE", (1, "a")), ("DELETE", (2, "c"))])
 
 
 def test_a_records_text_becomes_a_line_of_copy():
