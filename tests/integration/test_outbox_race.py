@@ -231,7 +231,7 @@ def test_no_event_is_lost_to_a_late_commit_on_mysql(mysql_database, options, row
 
 
 def test_no_event_is_lost_to_a_late_commit_on_mariadb(mariadb_database):
-    race_on_mysql(mariadb_database, {"drain": "cursor"}, SOME_ROWS)
+    race_on_mysql(mariadb_database, {"drain": "cursor"}, ALL_ROWS)
 
 
 def race_on_mysql(url, options, rows):
