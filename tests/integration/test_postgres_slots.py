@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from connectors.postgres.server import PostgresServer
-from liberator.errors import PositionLost
+from liberator.errors import PositionLost, SourceError
 from liberator.event import Position
 from liberator.source import State
 from tests.fix_postgres import UNSYNCED, fresh_database
@@ -44,6 +44,11 @@ def test_a_slot_that_the_server_invalidated_is_a_gap_that_can_be_recovered_from(
     assert "was invalidated" in finding.message
     assert "--recover" in finding.remedy
     assert wal.make().status(wal.state).details["slot_state"] == "lost"
+    new = Wal(frugal)
+    with pytest.raises(SourceError, match=r"invalidated .* before it was read") as caught:
+        new.open()
+    new.close()
+    assert "teardown" in caught.value.hint
     with pytest.raises(PositionLost, match="slot liberator_wal was invalidated") as caught:
         wal.open()
     wal.close()

@@ -663,6 +663,52 @@ def test_a_table_that_somebody_took_out_of_the_publication_is_emptied_and_read_a
     wal.close()
 
 
+def test_a_table_that_is_taken_out_of_the_publication_while_it_is_read_is_noticed_and_read_anew(orders):
+    run(orders, "create table kept (id int primary key)")
+    wal = Wal(orders).open()
+    wal.read()
+    run(orders, "alter publication liberator_wal drop table only orders", "insert into orders values (1)")
+    wal.source._look_soon()
+    with pytest.raises(SourceError, match="somebody has changed publication liberator_wal") as caught:
+        wal.read()
+    assert caught.value.retryable
+    wal.reopen()
+    assert [b[:2] for b in wal.briefs()] == [("truncate", "orders"), ("read", "orders")]
+    wal.close()
+
+
+def test_a_second_process_takes_no_table_away_from_the_first(orders):
+    """Started by mistake, with another list of tables."""
+    run(orders, "create table other (id int primary key)")
+    with reading(orders) as wal:
+        wal.read()
+        second = Wal(orders, tables=["public.other"])
+        with pytest.raises(SourceError, match="slot liberator_wal is in use") as caught:
+            second.open()
+        second.close()
+        assert caught.value.retryable and "another process" in caught.value.hint
+        run(orders, "insert into orders values (1)", "insert into other values (2)")
+        assert [b[:2] for b in wal.briefs()] == [("create", "orders"), ("create", "other")]
+
+
+def test_a_table_that_was_added_before_a_crash_is_read_behind_those_who_were_writing(orders):
+    """What they had written by then is not published, so a snapshot has to see it."""
+    wal = Wal(orders, tables=["public.orders"]).open()
+    wal.read()
+    wal.close()
+    run(orders, "create table other (id int primary key)")
+    with psycopg.connect(orders) as slow:
+        slow.execute("insert into other values (1)")
+        wal.options["tables"] = ["public.orders", "public.other"]
+        wal.open()  # the table is published now
+        wal.close()  # killed, before anything is stored
+        wal.open()
+        for _ in range(5):
+            assert wal.step().events == []
+    assert [b[:2] for b in wal.briefs()] == [("read", "other")]
+    wal.close()
+
+
 def test_another_column_list_has_the_table_read_anew(orders):
     run(orders, "insert into orders values (1, 'a', 'b')")
     wal = Wal(orders, columns={"public.orders": ["id", "note"]}).open()

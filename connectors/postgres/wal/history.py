@@ -66,14 +66,8 @@ def verify(
         )
     if slot is None:
         raise PositionLost(lost + f"replication slot {ours.slot} is gone", hint=repair)
-    if slot["plugin"] != "pgoutput" or slot["database"] != now.database:
-        raise SourceError(
-            f"source {name}: slot {ours.slot} belongs to plugin {slot['plugin']} and database "
-            f"{slot['database']}",
-            hint="set `slot` to another name",
-        )
-    if slot.get("wal_status") == "lost" or slot.get("invalidation_reason"):
-        why = slot.get("invalidation_reason") or "wal_removed"
+    _refuse_another_kind(name, ours, slot, now)
+    if why := _invalidated(slot):
         raise PositionLost(
             lost + f"slot {ours.slot} was invalidated ({why})",
             hint=repair + "; raise max_slot_wal_keep_size or idle_replication_slot_timeout if that was why",
@@ -95,6 +89,33 @@ def verify(
             hint=repair,
         )
     return replace(now, slot=ours.slot)
+
+
+def usable(name: str, slot: Mapping[str, Any], now: Identity) -> int:
+    """Where a slot begins that was there before us, while our log has nothing from it yet. Raises SourceError
+    if it cannot be read."""
+    _refuse_another_kind(name, now, slot, now)
+    if why := _invalidated(slot):
+        raise SourceError(
+            f"source {name}: slot {now.slot} was invalidated ({why}) before it was read for the first time",
+            hint=f"`liberator teardown --config FILE {name}` removes it, the next run makes a new one",
+        )
+    return parse_lsn(slot["confirmed_flush_lsn"])
+
+
+def _refuse_another_kind(name: str, ours: Identity, slot: Mapping[str, Any], now: Identity) -> None:
+    if slot["plugin"] != "pgoutput" or slot["database"] != now.database:
+        raise SourceError(
+            f"source {name}: slot {ours.slot} belongs to plugin {slot['plugin']} and database "
+            f"{slot['database']}",
+            hint="set `slot` to another name",
+        )
+
+
+def _invalidated(slot: Mapping[str, Any]) -> str | None:
+    if slot.get("wal_status") == "lost" or slot.get("invalidation_reason"):
+        return slot.get("invalidation_reason") or "wal_removed"
+    return None
 
 
 def _verify_timeline(

@@ -28,6 +28,9 @@ from connectors.postgres.wal.options import WalOptions
 from liberator.errors import ConfigError, PositionLost, SourceError
 from liberator.source import Managed, State
 
+#: How long a walsender may take to end, in seconds.
+_MOMENT = 1.0
+
 
 @dataclass(frozen=True, slots=True)
 class Publication:
@@ -213,6 +216,33 @@ def refuse_lost(conn: Connection, name: str, state: State | None) -> None:
                 f"source {name}: publication {publication} had been dropped; changes since "
                 f"{format_lsn(state.position.major)} may be missing",
                 hint=f"`liberator snapshot --config FILE --recover {name}` reads all tables anew",
+            )
+
+
+def refuse_used(conn: Connection, name: str, slot: str) -> None:
+    """Raise SourceError while another process reads the slot: what it reads is not ours to alter. A walsender
+    that is just ending is given a moment."""
+    deadline = time.monotonic() + _MOMENT
+    while (found := read_slot(conn, slot)) is not None and found["active"]:
+        if time.monotonic() > deadline:
+            raise SourceError(
+                f"source {name}: slot {slot} is in use (by the server's process {found['active_pid']})",
+                hint="another process reads this slot; stop it, or give this source a slot of its own",
+                retryable=True,
+            )
+        time.sleep(0.05)
+
+
+def refuse_changed(conn: Connection, name: str, publications: Sequence[Publication]) -> None:
+    """Raise SourceError if somebody has changed a publication that is being read: what is written to a table
+    that was taken out is in no stream. The next start mends it, and reads such tables anew."""
+    for publication in publications:
+        if publication.state(conn) != "present":
+            raise SourceError(
+                f"source {name}: somebody has changed publication {publication.name}; tables that were taken "
+                "out of it will be read anew",
+                hint="if two sources share a publication, name another one with `publication`",
+                retryable=True,
             )
 
 

@@ -24,7 +24,7 @@ from connectors.postgres.catalog import Catalog, Table
 from connectors.postgres.connection import Connection, connect, format_lsn, parse_lsn, translate
 from connectors.postgres.wal import parts, preflight, publication
 from connectors.postgres.wal.changes import HEARTBEAT, ChangeDecoder, NotData
-from connectors.postgres.wal.history import Identity, verify
+from connectors.postgres.wal.history import Identity, usable, verify
 from connectors.postgres.wal.objects import Objects
 from connectors.postgres.wal.options import WalOptions
 from connectors.postgres.wal.partitions import Partitions
@@ -98,7 +98,8 @@ class PostgresWal(Source):
         progress = Progress(state.snapshot if state else None)
         parts.refuse(self._conn, self.config, self.name, list(self._tables.values()), progress.tables)
         publication.refuse_lost(self._conn, self.name, state)
-        ensured, settle = self._publish(self._conn)
+        publication.refuse_used(self._conn, self.name, self.slot)
+        ensured, settle = self._publish(self._conn, progress)
         epoch = state.position.epoch if state else 1
         self._stream = ReplicationStream(self.config.url, f"liberator {self.name}")
         resume, self._identity = self._resume(state, epoch)
@@ -139,7 +140,7 @@ class PostgresWal(Source):
                 self._conn, self.slot, failover=self.config.failover, timeout=self.config.slot_timeout
             )
         else:
-            lsn = parse_lsn(slot["confirmed_flush_lsn"])
+            lsn = usable(self.name, slot, now)
         return Position(epoch, lsn), self._identify(now)
 
     def _identify(self, identity: Identity) -> dict[str, Any]:
@@ -168,13 +169,14 @@ class PostgresWal(Source):
             found = pg_catalog.captured(pg_catalog.all_tables(conn), self.config.tables, where)
         return {t.oid: t for t in found}
 
-    def _publish(self, conn: Connection) -> tuple[publication.Ensured, int]:
-        """Make the publications right. Gives also the transaction id below which all must have ended
-        before a table that was just added may be read: changes that were in flight are not published."""
+    def _publish(self, conn: Connection, known: Progress) -> tuple[publication.Ensured, int]:
+        """Make the publications right. Gives also the transaction id below which all must have ended before
+        a table that was just added may be read: changes that were in flight are not published. A table that
+        is not ``known`` may have been added by somebody else, or by us before a crash."""
         tables = list(self._tables.values())
         self._publications = publication.plan(self.config, self.name, tables, self._version)
         ensured = publication.ensure(conn, self._publications)
-        if not ensured.changed:
+        if not ensured.changed and all(t.full_name in known for t in tables):
             return ensured, 0
         row = conn.execute("select pg_snapshot_xmax(pg_current_snapshot())::text::int8").fetchone()
         return ensured, int(row[0]) if row else 0
@@ -354,9 +356,11 @@ class PostgresWal(Source):
             found = self._captured_tables(self._conn)
             names = {t.oid: t.full_name for t in self._tables.values()}
             self._partitions.look(found.values())
-            if {t.oid: t.full_name for t in found.values()} != names:
+            if {t.oid: t.full_name for t in found.values()} == names:
+                publication.refuse_changed(self._conn, self.name, self._publications)
+            else:
                 self._tables = self._relations.tables = found
-                ensured, settle = self._publish(self._conn)
+                ensured, settle = self._publish(self._conn, self._snapshots.progress)
                 self._snapshots.plan(found, settle=settle)
                 if ensured.created:
                     self._join(ensured.created)
