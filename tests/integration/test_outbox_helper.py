@@ -561,3 +561,26 @@ def test_the_helper_alone_brings_nothing_else_along(tmp_path):
     ours = {name for name in out.split() if name.partition(".")[0] in ("liberator", "connectors")}
     assert ours == {"liberator", "liberator.outbox"}
     assert not {"psycopg", "sqlalchemy", "fastavro", "pydantic", "click"} & set(out.split())
+
+
+def test_the_file_alone_publishes_with_an_old_python(tmp_path):
+    """Copied into an application of Python 3.8, or of the oldest that is here."""
+    import shutil
+    import subprocess
+
+    import liberator.outbox
+
+    names = ("python3.8", "python3.9", "python3.10", sys.executable)
+    found = [p for name in names if (p := shutil.which(name)) and not subprocess.call([p, "-c", ""])]
+    shutil.copy(liberator.outbox.__file__, tmp_path / "outbox.py")
+    (tmp_path / "shop.py").write_text(
+        "import sqlite3, outbox\n"
+        "box, db = outbox.Outbox(versions=True), sqlite3.connect(':memory:')\n"
+        "db.executescript(box.ddl('sqlite') + outbox.Inbox().ddl('sqlite'))\n"
+        "with db:\n"
+        "    id_ = box.publish(db, aggregate_type='t', aggregate_id=1, event_type='E', payload={'a': 1})\n"
+        "    assert outbox.Inbox().process_once(db, id_) and not outbox.Inbox().process_once(db, id_)\n"
+        "print(*db.execute('select payload, version from outbox').fetchone())\n"
+    )
+    ran = subprocess.run([found[0], "shop.py"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert ran.stdout == '{"a":1} 1\n'

@@ -1,0 +1,79 @@
+"""Who holds the horizon of MySQL and MariaDB back beside open transactions."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import closing
+
+import pytest
+
+from tests.fix_mysql import connected
+from tests.integration.test_query import brief, read, source
+
+IDS = {"mode": "incrementing", "incrementing_column": "id"}
+TIMES = {"mode": "timestamp", "timestamp_column": "at"}
+
+
+@pytest.fixture
+def db(mysqls_database):
+    with closing(connected(mysqls_database).thing) as conn:
+        conn.url = mysqls_database
+        conn.cursor().execute(
+            "create table orders (id int primary key auto_increment, note varchar(9),"
+            " at timestamp(3) not null default current_timestamp(3))"
+        )
+        yield conn
+
+
+@pytest.mark.parametrize("options", [IDS, TIMES], ids=["ids", "times"])
+def test_a_prepared_transaction_is_waited_for_also_when_its_connection_is_gone(db, tmp_path, options):
+    with closing(source(db.url, tmp_path, **options)) as opened:
+        opened.open(None)
+        read(opened)
+        with closing(connected(db.url).thing) as other:
+            other.cursor().execute("xa start 'late'")
+            other.cursor().execute("insert into orders (note) values ('late')")
+            other.cursor().execute("xa end 'late'")
+            assert opened.read().events == []
+            other.cursor().execute("xa prepare 'late'")
+        try:
+            db.cursor().execute("insert into orders (note) values ('early')")
+            until = time.monotonic() + 1  # longer than times are waited for without anybody at work
+            while time.monotonic() < until:
+                assert opened.read().events == []
+        finally:
+            db.cursor().execute("xa commit 'late'")
+        assert sorted(key for _, key in brief(read(opened)[0])) == [1, 2]
+
+
+def test_a_statement_that_has_its_time_and_is_no_transaction_yet_is_waited_for(db, tmp_path):
+    """``now()`` is the statement's beginning; InnoDB hears of it with its first row."""
+    with closing(source(db.url, tmp_path, **TIMES)) as opened:
+        opened.open(None)
+        read(opened)
+        with closing(connected(db.url).thing) as slow:
+            work = threading.Thread(
+                target=slow.cursor().execute, args=["insert into orders (note) values (sleep(2.5))"]
+            )
+            work.start()
+            try:
+                with db.cursor() as cursor:
+                    sql = (
+                        "select count(*) from information_schema.processlist where info like '%(sleep(2.5))'"
+                    )
+                    while not cursor.execute(sql) or not cursor.fetchone()[0]:
+                        time.sleep(0.01)
+                    cursor.execute("insert into orders (note) values ('early')")
+                found = []
+                while work.is_alive():
+                    found += brief(opened.read().events)
+            finally:
+                work.join()
+        found += brief(read(opened)[0])
+        with db.cursor() as cursor:
+            cursor.execute("select note, id from orders order by at")
+            assert [note for note, _ in cursor.fetchall()] == ["0", "early"], (
+                "the later one has the earlier time"
+            )
+        assert sorted(key for _, key in found) == [1, 2]
