@@ -354,8 +354,11 @@ class Tables:
             return
         with translate(f"read the catalog for {full}"):
             now = self._catalog.schema(*name)
-        if now is not None and now != known:
-            self.watcher.altered(full, known, now)
+        if now is not None:
+            if now != known:
+                self.watcher.altered(full, known, now)
+            # Rows that were read before it and are not told yet are to be read again.
+            self.watcher.attend(Captured(full, now, None, ""))
         self._moved_on(full)
 
     def _moved_on(self, full: str) -> None:
