@@ -136,13 +136,17 @@ class Lab:
 
     def select(self, table: str, columns: Sequence[Column]) -> list[tuple[Any, ...]]:
         """All rows as a snapshot reads them, and as a query does: the values are the very same."""
+        prepared = self.prepared(table, columns)
+        assert repr(prepared) == repr(self.printed(table, columns))
+        return prepared
+
+    def printed(self, table: str, columns: Sequence[Column]) -> list[tuple[Any, ...]]:
+        """All rows through a query."""
         rows = TextRows(columns, self.options)
         _, block = self.packets(f"select {', '.join(rows.select)} from {table} order by id")
         out, end = rows.decode(block)
         assert len(block) - end < 13, "something is left"
-        prepared = self.prepared(table, columns)
-        assert repr(prepared) == repr(out)
-        return prepared
+        return out
 
     def prepared(self, table: str, columns: Sequence[Column]) -> list[tuple[Any, ...]]:
         """All rows through a prepared statement, by generated code and by the plain reader alike."""

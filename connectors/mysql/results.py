@@ -30,9 +30,9 @@ _head = struct.Struct("<HBxB").unpack_from
 #: first value takes 16 MB and more.
 _LAST: Final = 0xFE
 _prepared = struct.Struct("<xIHH")
-#: Errors by which a server says that there is no prepared statement to be had: none of this kind, no more of
-#: them, no such command (of a proxy's).
-_UNPREPARED: Final = frozenset((1047, 1295, 1461))
+#: Errors by which a server says that there is no prepared statement to be had: no such command (of a proxy's),
+#: none of this kind, no more of them, none that lasts until it is executed.
+_UNPREPARED: Final = frozenset((1047, 1295, 1461, 1615))
 
 
 class TextResult:
@@ -139,15 +139,23 @@ class BinaryResult(TextResult):
                 pass
         # No cursor, once.
         driver._execute_command(COMMAND.COM_STMT_EXECUTE, struct.pack("<IBI", self._statement, 0, 1))
-        self.definitions = self._described()
+        try:
+            self.definitions = self._described()
+        except pymysql.MySQLError as exc:
+            if is_unprepared(exc):
+                self._forget()
+            raise
 
     def read(self, size: int, count: int = 1 << 62) -> tuple[bytes, list[int], bool]:
         """As for any result; the server forgets the statement behind the last row."""
         found = super().read(size, count)
         if self._ended:
-            # It gives no answer.
-            self._driver._execute_command(COMMAND.COM_STMT_CLOSE, struct.pack("<I", self._statement))
+            self._forget()
         return found
+
+    def _forget(self) -> None:
+        """Have the server forget the statement, to which it gives no answer."""
+        self._driver._execute_command(COMMAND.COM_STMT_CLOSE, struct.pack("<I", self._statement))
 
 
 def is_unprepared(exc: BaseException) -> bool:

@@ -39,7 +39,7 @@ from liberator.snapshot import Window
 
 #: What reading a chunk may run into that goes away by itself: a lock, a table that was just changed or
 #: dropped, a query ended from outside.
-_LATER: Final = frozenset((1146, 1205, 1213, 1317, 1412, 1615, 1684, 1969, 3024))
+_LATER: Final = frozenset((1146, 1205, 1213, 1317, 1412, 1684, 1969, 3024))
 Key = tuple[str, ...]
 
 
