@@ -30,7 +30,7 @@ _head = struct.Struct("<HBxB").unpack_from
 #: first value takes 16 MB and more.
 _LAST: Final = 0xFE
 _prepared = struct.Struct("<xIHH")
-#: Errors by which a server says that there is no prepared statement to be had: no such command (of a proxy's),
+#: Errors by which a server says that there is no prepared statement to be had: no such command (a proxy),
 #: none of this kind, no more of them, none that lasts until it is executed.
 _UNPREPARED: Final = frozenset((1047, 1295, 1461, 1615))
 
