@@ -435,3 +435,31 @@ def test_states_are_plain_and_small(database):
         _, state = drain(source, confirm=False)
     assert state.snapshot == {"unmarked": "1-300"}
     assert State(state.position, state.identity, state.snapshot, state.schemas) == state
+
+
+def test_rows_that_are_marked_while_the_next_page_is_on_its_way_come_once(database):
+    run(database, Outbox().ddl("postgresql"))
+    late = "insert into outbox (id, event_id, aggregate_type, aggregate_id, event_type, payload)"
+    late += " overriding system value values (%s, gen_random_uuid(), 'order', %s, 'E', '{}')"
+    with opened(database, topic="events", batch=2) as source, psycopg.connect(database) as db:
+        with db.cursor() as cursor:
+            cursor.executemany(late, [(n, str(n)) for n in (11, 12)])
+        db.execute("select setval(pg_get_serial_sequence('outbox', 'id'), 20)")
+        db.commit()
+        found, state = drain(source, confirm=False)
+        # Somebody's lock keeps them from being marked, while two come before them that were committed late.
+        db.execute("select from outbox for update")
+        with psycopg.connect(database) as other, other.cursor() as cursor:
+            cursor.executemany(late, [(n, str(n)) for n in (1, 2)])
+        source.confirm(state.position)
+        batch = source.read()
+        while not batch.events:
+            batch = source.read()
+        found += [(e.topic, Message._make(e.after)) for e in batch.events]
+        assert [m.aggregate_id for _, m in found] == ["11", "12", "1", "2"], "the next page is on its way"
+        db.rollback()
+        source.confirm(batch.state.position)
+        found += drain(source)[0]
+    assert [m.aggregate_id for _, m in found] == ["11", "12", "1", "2"]
+    with psycopg.connect(database) as db:
+        assert db.execute("select count(*) from outbox where published_at is null").fetchone() == (0,)

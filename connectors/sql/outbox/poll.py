@@ -5,6 +5,8 @@ What commits late, with a low number, is found by the next sweep: looking at all
 horizon and loses nothing. Only ``drain: cursor``, which leaves the rows alone, goes by numbers, and reads no
 further than what is settled (:mod:`connectors.sql.horizon`).
 
+Rows are marked over a connection of their own (:mod:`.aside`) while the next page is read.
+
 **Exactly once.** The state names the rows that are in our log and not yet marked (or deleted) here. It is
 stored with them in one step, so after a crash they are marked when the table is opened again, and not read
 again. Marked are exactly the rows that were read, never "all up to here".
@@ -20,11 +22,11 @@ together, the table does not tell.
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
 from connectors.sql.horizon import Bound, Horizon, Subject
+from connectors.sql.outbox.aside import Aside
 from connectors.sql.outbox.keeper import keeper
 from connectors.sql.outbox.layout import Layout
 from connectors.sql.outbox.options import SLOTS, OutboxOptions
@@ -50,15 +52,20 @@ class Polled:
         self._name = name
         self._options = options
         self._reader: Reader = open_reader(options.url, f"liberator {name}")
+        self._aside = Aside(lambda: open_reader(options.url, f"liberator {name} marks"))
+        self._marking = False  # the first of the unmarked pages
         try:
             self._open(state)
         except BaseException:
-            self._reader.close()
+            self.close()
             raise
 
     def close(self) -> None:
-        """Let go of the connection."""
-        self._reader.close()
+        """Let go of the connections, when what is being marked is marked."""
+        try:
+            self._aside.close()
+        finally:
+            self._reader.close()
 
     # -- opening -----------------------------------------------------------------------------------
 
@@ -79,8 +86,10 @@ class Polled:
         self._position = state.position if state is not None else Position(1, 0)
         notes = state.snapshot if state is not None else {}
         #: Rows that are in the log, or on the way there, by the major behind them.
-        self._unmarked: deque[tuple[int, list[str]]] = deque()
+        self._unmarked: list[tuple[int, list[str]]] = []
+        #: The same rows, and those that were marked after the next page was asked for: it may show them.
         self._read: set[str] = set()
+        self._gone: list[str] = []
         self._cursor: str | None = notes.get("cursor")
         self._confirmed = self._cursor
         self._horizon = self._settled() if options.drain == "cursor" else None
@@ -92,7 +101,8 @@ class Polled:
                 hint="one of them is too many; parts such as 1/2 and 2/2 share the work",
                 retryable=True,
             )
-        self._mark(unpack(notes.get("unmarked", "")), expected=False)
+        if unmarked := unpack(notes.get("unmarked", "")):
+            reader.execute(self._mark(unmarked))
         self._snapshot = notes
         self._note()
         self._keeper.listen()
@@ -177,6 +187,7 @@ class Polled:
 
     def read(self) -> Batch:
         """The next page of a sweep that is under way or due; else wait a little for one."""
+        self._marked(wait=False)
         if self._sweep is None and not self._begin():
             return self._batch([])
         assert self._sweep is not None
@@ -190,9 +201,11 @@ class Polled:
         """Begin a sweep, if one is due or something was committed."""
         left = self._due - time.monotonic()
         if left > 0 and not self._keeper.wait(min(left, WAIT)):
-            self._purge()
+            if not self._marking:
+                self._purge()
             return False
         self._due = time.monotonic() + self._options.poll_interval
+        self._forget()
         if self._horizon is None:
             self._sweep = _Sweep(self._bound())
         else:
@@ -218,15 +231,9 @@ class Polled:
     def _page(self, sweep: _Sweep) -> Batch:
         if sweep.bound.condition is None:
             return self._swept(sweep, [])
-        limit = self._options.batch
-        conditions = [*self._conditions, sweep.bound.condition]
-        number = self.numbers.number
-        if number is None:
-            limit += len(self._read)  # they come again
-        elif sweep.after is not None:
-            conditions.append(f"{self._reader.quote(number.name)} > {sweep.after}")
-        sql = f"{self._select} where {' and '.join(conditions)} order by {self._order} limit {limit}"
+        sql, limit = self._statement(sweep)
         found = self._reader.select(sql, self._schema, _BUDGET)
+        number = self.numbers.number
         identities = self.numbers.of(found.rows)
         events: list[ChangeEvent] = []
         fresh: list[str] = []
@@ -242,7 +249,27 @@ class Polled:
             self._take(fresh)
         if found.whole and len(found.rows) < limit:
             return self._swept(sweep, events)
+        self._forget()
+        if number is not None:
+            self._reader.ahead(self._statement(sweep)[0])
         return self._batch(events)
+
+    def _forget(self) -> None:
+        """What is asked for from now on shows no row that was marked before."""
+        self._read.difference_update(self._gone)
+        self._gone.clear()
+
+    def _statement(self, sweep: _Sweep) -> tuple[str, int]:
+        """What selects the next page, and how many rows that is at most."""
+        assert sweep.bound.condition is not None
+        limit = self._options.batch
+        conditions = [*self._conditions, sweep.bound.condition]
+        number = self.numbers.number
+        if number is None:
+            limit += len(self._read)  # they come again
+        elif sweep.after is not None:
+            conditions.append(f"{self._reader.quote(number.name)} > {sweep.after}")
+        return f"{self._select} where {' and '.join(conditions)} order by {self._order} limit {limit}", limit
 
     def _take(self, fresh: list[str]) -> None:
         """These rows are on their way into the log."""
@@ -279,36 +306,46 @@ class Polled:
     # -- what is in the log ------------------------------------------------------------------------
 
     def confirm(self, position: Position) -> None:
-        """The log has everything up to ``position``: mark or delete these rows."""
-        while self._unmarked and self._unmarked[0][0] <= position.major:
-            identities = self._unmarked[0][1]
-            if self._horizon is None:
-                self._mark(identities, expected=True)
-                self._read.difference_update(identities)
-            else:
+        """The log has everything up to ``position``: have these rows marked or deleted, page by page. The
+        last page is still under way on return."""
+        while True:
+            self._marked(wait=False)
+            page = self._unmarked[1:2] if self._marking else self._unmarked[:1]
+            if not page or page[0][0] > position.major:
+                return
+            self._marked(wait=True)
+            identities = page[0][1]
+            if self._options.drain == "cursor":
                 self._confirmed = identities[-1]
-            self._unmarked.popleft()
-            self._note()
+                del self._unmarked[0]
+            else:
+                self._aside.begin(self._mark(identities))
+                self._marking = True
 
-    def _mark(self, identities: Sequence[str], expected: bool) -> None:
-        """Mark, or delete, exactly these rows. ``expected``: nobody else has done so before."""
-        options, reader = self._options, self._reader
-        if not identities or options.drain == "cursor":
+    def _marked(self, wait: bool) -> None:
+        """Take note of the page that was under way, if it has ended. Raises SourceError if somebody else has
+        marked its rows before."""
+        if not self._marking or (count := self._aside.end(wait)) is None:
             return
-        these = self.numbers.condition(identities)
-        if options.drain == "mark":
-            assert self._published is not None
-            name = reader.quote(self._published.name)
-            sql = f"update {self._relation} set {name} = {reader.clock} where {name} is null and {these}"
-        else:
-            sql = f"delete from {self._relation} where {these}"
-        count = reader.execute(sql)
-        if expected and count < len(identities):
+        self._marking = False
+        (_, identities), *self._unmarked = self._unmarked
+        self._gone += identities
+        self._note()
+        if count < len(identities):
             raise SourceError(
                 f"source {self._name}: {len(identities) - count} rows of {self._table.full_name} were marked"
                 " or deleted by somebody else after they were read here",
                 hint="only one may publish an outbox, or a part of it: look for another process that does",
             )
+
+    def _mark(self, identities: Sequence[str]) -> str:
+        """The statement that marks, or deletes, exactly these rows."""
+        reader, these = self._reader, self.numbers.condition(identities)
+        if self._options.drain == "delete":
+            return f"delete from {self._relation} where {these}"
+        assert self._published is not None
+        name = reader.quote(self._published.name)
+        return f"update {self._relation} set {name} = {reader.clock} where {name} is null and {these}"
 
     def _purge(self) -> None:
         """Delete some rows that are old enough; with a cursor, none that it has not passed."""
