@@ -89,6 +89,8 @@ class Writers:
             time.sleep(0.05)
 
     def _transaction(self, db, rng):
+        if rng.random() < 0.05:
+            db.query(f"set session binlog_row_image = {rng.choice(['full', 'minimal', 'noblob'])}")
         db.begin()
         try:
             cursor = db.cursor()
