@@ -463,6 +463,20 @@ def test_an_update_in_part_of_a_row_deleted_before_is_an_error_and_ahead_of_a_sn
         target.apply(transaction(2, create(ORDERS, id=1), *gone))
 
 
+def test_a_table_that_somebody_else_changed_is_mended_by_what_the_error_says(sqlite_target):
+    made = transaction(1, create(ORDERS, id=1, note="a", n=1), create(ORDERS, id=2, note="b", n=2))
+    part = transaction(2, update(ORDERS, id=1, n=7))
+    sqlite_target.apply(made)
+    sqlite_target.execute("delete from orders where id = 1")
+    with pytest.raises(SinkError, match="lacks the row") as caught:
+        sqlite_target.apply(part)
+    assert "`liberator teardown --config FILE SINK`" in caught.value.hint
+    sqlite_target.sink().teardown()
+    assert sqlite_target.sink().cursor() is None
+    sqlite_target.apply(made, part)
+    assert sqlite_target.rows("orders") == {(1, "a", 7), (2, "b", 2)}
+
+
 def test_the_halves_of_a_key_change_may_come_in_two_writes(target):
     target.apply(transaction(1, create(ORDERS, id=1, note="kept", n=1)))
     gone, come = transaction(2, *rekey(ORDERS, {"id": 1}, id=2, n=2))

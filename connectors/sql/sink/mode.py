@@ -22,9 +22,9 @@ from liberator.errors import SinkError
 from liberator.event import ChangeEvent, Phase, Row, Transaction
 
 #: The hint of every error about a row that should be at the target and is not.
-RESNAPSHOT = (
-    "the target's table was changed by somebody else, or filled without a snapshot; "
-    "`liberator snapshot` reads it again"
+REFILL = (
+    "the target's table was changed by somebody else, or filled without a snapshot; after `liberator teardown "
+    "--config FILE SINK` the next run fills it again from the beginning of the log"
 )
 
 
@@ -106,5 +106,5 @@ def in_order(targets: Sequence[Target]) -> list[Target] | None:
 def lacks_row(table: TableName, event: ChangeEvent) -> SinkError:
     """The error for a change of a row that the target does not have."""
     return SinkError(
-        f"table {table} lacks the row that an event changes in part ({where(event)})", hint=RESNAPSHOT
+        f"table {table} lacks the row that an event changes in part ({where(event)})", hint=REFILL
     )

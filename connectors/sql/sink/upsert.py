@@ -13,7 +13,7 @@ from typing import ClassVar
 
 from connectors.sql.dialect import Conflict, Missing
 from connectors.sql.sink.fold import Bag, Folded, Lost, Patch, fold, fold_bag
-from connectors.sql.sink.mode import RESNAPSHOT, Mode, Segment, Target, in_order, lacks_row, where
+from connectors.sql.sink.mode import REFILL, Mode, Segment, Target, in_order, lacks_row, where
 from connectors.sql.sink.planner import Extra
 from connectors.sql.sink.table import TargetColumn
 from liberator.errors import SinkError
@@ -192,7 +192,7 @@ class Upsert(Mode):
                 return  # the snapshot brings what became of it
             raise SinkError(
                 f"table {target.table.name} lacks the row that an event changes ({where(event)})",
-                hint=RESNAPSHOT,
+                hint=REFILL,
             )
         if bag.plus:
             target.writer.insert(bag.plus)
