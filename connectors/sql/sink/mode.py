@@ -23,8 +23,8 @@ from liberator.event import ChangeEvent, Phase, Row, Transaction
 
 #: The hint of every error about a row that should be at the target and is not.
 REFILL = (
-    "the target's table was changed by somebody else, or filled without a snapshot; after `liberator teardown "
-    "--config FILE SINK` the next run fills it again from the beginning of the log"
+    "the target's table was changed by somebody else, or filled without a snapshot; after "
+    "`liberator teardown --config FILE SINK` the next run fills it again from the beginning of the log"
 )
 
 
