@@ -25,11 +25,9 @@ from typing import TYPE_CHECKING
 from connectors.mysql.reader import unit_of
 from connectors.mysql.wire.maria_gtid import MariaPosition
 from connectors.sql.horizon import (
-    Bound,
     Holder,
     Horizon,
     Horizons,
-    Probe,
     ProbeTaker,
     Sampler,
     Subject,
@@ -128,30 +126,19 @@ class MysqlHorizons(Horizons):
 
 
 class Taker(ProbeTaker):
-    """The clock, and for ids the greatest one."""
+    """Ids of any type, times in the column's digits."""
 
-    def __init__(self, reader: MysqlReader, subject: Subject, times: bool):
-        self._reader = reader
-        self._subject = subject
-        self._times = times
-        self._column = reader.quote(subject.column.name)
-
-    def probe(self) -> Probe:
-        """The clock first: what was committed by then has an id below the greatest."""
-        now = self._reader.now()
-        if self._times:
-            return Probe(now, None, {})
-        (found,) = self._reader.fetch(f"select cast(max({self._column}) as char) from {self._subject.source}")
+    def greatest(self) -> str | None:
+        """A number as it is, anything else as a text."""
+        (found,) = self._reader.fetch(f"select cast(max({self.column}) as char) from {self.subject.source}")
         upper = None if found[0] is None else str(found[0])
-        return Probe(now, upper if upper is None or upper.isdigit() else self._reader.text(upper), {})
+        return upper if upper is None or upper.isdigit() else self._reader.text(upper)
 
-    def bound(self, probe: Probe) -> Bound:
-        """Ids up to the greatest; times before the probe's, cut off to the column's digits."""
-        if not self._times:
-            return Bound(None if probe.upper is None else f"{self._column} <= {probe.upper}", probe.time)
-        subject, until = self._subject, probe.time - MARGIN
-        upper = self._reader.instant(until, subject.column, subject.zone)
-        return Bound(f"{self._column} < {upper}", until - 2 * unit_of(subject.column.native))
+    def before(self, moment: int) -> tuple[str, int]:
+        """Cut off to the column's digits."""
+        column, until = self.subject.column, moment - MARGIN
+        upper = self._reader.instant(until, column, self.subject.zone)
+        return upper, until - 2 * unit_of(column.native)
 
 
 class Active(Sampler):

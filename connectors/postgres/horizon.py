@@ -26,7 +26,6 @@ from connectors.sql.horizon import (
     Holder,
     Horizon,
     Horizons,
-    Probe,
     ProbeTaker,
     Sampler,
     Subject,
@@ -157,31 +156,18 @@ class Xmin(Horizon):
 
 
 class Taker(ProbeTaker):
-    """The clock, and for ids the greatest one."""
+    """Ids of any type, times as the column rounds them."""
 
-    def __init__(self, reader: PostgresReader, subject: Subject, times: bool):
-        self._reader = reader
-        self._subject = subject
-        self._times = times
-        self._column = reader.quote(subject.column.name)
+    def greatest(self) -> str | None:
+        """With the column's own type."""
+        (found,) = self._reader.fetch(f"select max({self.column})::text from {self.subject.source}")
+        return None if found[0] is None else f"{self._reader.text(found[0])}::{self.subject.column.native}"
 
-    def probe(self) -> Probe:
-        """For ids the clock is read first: what was committed by then has an id below the greatest."""
-        now = self._reader.now()
-        if self._times:
-            return Probe(now, None, {})
-        (found,) = self._reader.fetch(f"select max({self._column})::text from {self._subject.source}")
-        column = self._subject.column
-        upper = None if found[0] is None else f"{self._reader.text(found[0])}::{column.native}"
-        return Probe(now, upper, {})
-
-    def bound(self, probe: Probe) -> Bound:
-        """Ids up to the greatest; times before the probe's, as the column rounds them."""
-        if not self._times:
-            return Bound(None if probe.upper is None else f"{self._column} <= {probe.upper}", probe.time)
-        subject = self._subject
-        upper = self._reader.instant(probe.time - MARGIN, subject.column, subject.zone)
-        return Bound(f"{self._column} < {upper}", probe.time - MARGIN - coarseness(subject.column.native))
+    def before(self, moment: int) -> tuple[str, int]:
+        """Earlier than the moment by more than the column rounds."""
+        column, until = self.subject.column, moment - MARGIN
+        upper = self._reader.instant(until, column, self.subject.zone)
+        return upper, until - coarseness(column.native)
 
 
 class Lists(Sampler):

@@ -18,9 +18,13 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from liberator.preflight import Finding
 from liberator.schema import Column
+
+if TYPE_CHECKING:
+    from connectors.sql.reader import Reader
 
 #: More waiting probes than this are thinned out: every other one goes, the oldest and the newest stay.
 _MOST = 32
@@ -257,12 +261,32 @@ class Delay(Horizon):
 
 
 class ProbeTaker(ABC):
-    """How things stand, without a look at who is active; and what a probe means for reading."""
+    """How things stand, without a look at who is active; and what a probe means for reading: the clock, and
+    for ids (not ``times``) the greatest one."""
 
-    @abstractmethod
+    def __init__(self, reader: Reader, subject: Subject, times: bool):
+        self.subject = subject
+        self.column = reader.quote(subject.column.name)
+        self._reader = reader
+        self._times = times
+
     def probe(self) -> Probe:
-        """The clock and the greatest value now; ``active`` is empty."""
+        """The clock first: what was committed by then has an id up to the greatest. ``active`` is empty."""
+        now = self._reader.now()
+        return Probe(now, None if self._times else self.greatest(), {})
+
+    def bound(self, probe: Probe) -> Bound:
+        """What may be read once ``probe`` is settled: ids up to the greatest, times before the probe's."""
+        if not self._times:
+            return Bound(None if probe.upper is None else f"{self.column} <= {probe.upper}", probe.time)
+        upper, covered = self.before(probe.time)
+        return Bound(f"{self.column} < {upper}", covered)
 
     @abstractmethod
-    def bound(self, probe: Probe) -> Bound:
-        """What may be read once ``probe`` is settled."""
+    def greatest(self) -> str | None:
+        """The greatest id, as a literal; None where there is no row."""
+
+    @abstractmethod
+    def before(self, moment: int) -> tuple[str, int]:
+        """The time, as a literal of the column's precision, below which nobody takes one after ``moment``;
+        and the moment up to which everything has a lower one."""

@@ -86,28 +86,17 @@ class Everything(Horizon):
 
 
 class Taker(ProbeTaker):
-    """The clock, and for ids the greatest one."""
+    """Ids of any type, times of earlier seconds."""
 
-    def __init__(self, reader: SqliteReader, subject: Subject, times: bool):
-        self._reader = reader
-        self._subject = subject
-        self._times = times
-        self._column = reader.quote(subject.column.name)
+    def greatest(self) -> str | None:
+        """As SQLite quotes it."""
+        (found,) = self._reader.fetch(f"select quote(max({self.column})) from {self.subject.source}")
+        return None if found[0] == "NULL" else str(found[0])
 
-    def probe(self) -> Probe:
-        """The clock first."""
-        now = self._reader.now()
-        if self._times:
-            return Probe(now, None, {})
-        (found,) = self._reader.fetch(f"select quote(max({self._column})) from {self._subject.source}")
-        return Probe(now, None if found[0] == "NULL" else found[0], {})
-
-    def bound(self, probe: Probe) -> Bound:
-        """Ids up to the greatest; times of earlier seconds."""
-        if not self._times:
-            return Bound(None if probe.upper is None else f"{self._column} <= {probe.upper}", probe.time)
-        upper = self._reader.instant(probe.time, self._subject.column, self._subject.zone)
-        return Bound(f"{self._column} < {upper}", probe.time // SECOND * SECOND - 1)
+    def before(self, moment: int) -> tuple[str, int]:
+        """``current_timestamp`` has whole seconds."""
+        upper = self._reader.instant(moment, self.subject.column, self.subject.zone)
+        return upper, moment // SECOND * SECOND - 1
 
 
 class Quiet(Horizon):
