@@ -43,8 +43,6 @@ _NUMBERS: Final = frozenset(
 )
 _DATES: Final = frozenset({Kind.DATE, Kind.TIMESTAMP, Kind.TIMESTAMPTZ})
 _TEXTS: Final = frozenset({Kind.STRING, Kind.JSON, Kind.NATIVE})
-#: Types of which a value behind a length takes less than 251 bytes.
-_SHORT: Final = frozenset({Kind.DECIMAL, Kind.UUID})
 #: Digits that fit in 64 bits, whatever they are.
 _SHORT_DECIMAL: Final = 18
 #: The bits in front of the first column's in the map of nulls.
@@ -90,7 +88,6 @@ class BinaryRows(RowPackets):
         self, columns: Sequence[Column], definitions: Sequence[ResultColumn], options: TypeOptions = DEFAULTS
     ):
         super().__init__(columns, options)
-        self.select = select_list(columns)
         self._order = select_order(columns)
         if len(definitions) != len(columns):
             refuse("it has another number of columns")
@@ -136,10 +133,10 @@ class _Compiler:
     What a row begins with is read by one ``head``: the packet's length ``h`` and ``l`` (a row of 64 KB and
     more is left to the plain reader), the marker ``m``, the map of nulls (``b0`` and so on, in pieces of
     which struct has letters), the numbers that are never null and the first date behind them, in the form
-    that is usual for its type. Where a row has the other form, ``c3``,
-    the plain reader of column 3, takes it, and the following cells are found from where that ended, as all
-    are that come behind: ``q`` is the place of the next one. A row that does not end where its packet does
-    was misunderstood, and is left to the plain reader, as is everything that raises.
+    that is usual for its type. ``q`` is then the place of the next cell, and each moves it on; ``s`` is
+    where a text begins. Of column 3 ``v3`` is the value and ``c3`` the plain reader, which takes dates of
+    another form and whatever has no short way here. A row that does not end where its packet does was
+    misunderstood, and is left to the plain reader, as is everything that raises.
     """
 
     def __init__(self, columns: Sequence[_Selected], cells: Sequence[Cell], width: int, options: TypeOptions):
@@ -262,7 +259,7 @@ class _Compiler:
         parse = self._text(i, column)
         if parse is None:
             return [f"{v}, q = c{i}(d, q)"]
-        if kind in _SHORT or 0 < definition.length < NULL:
+        if kind is Kind.DECIMAL or 0 < definition.length < NULL:
             # A longer one would be noticed at the row's end.
             return ["s = q + 1", "q = s + d[q]", parse]
         self._names[f"f{i}"] = text_value(column, self._options)

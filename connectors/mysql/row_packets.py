@@ -34,13 +34,7 @@ class ZeroDate(DecodeError):
 
 
 class RowPackets(ABC):
-    """How the rows of some columns are selected and decoded.
-
-    ``select`` has SQL expressions, with the names quoted and alone: they stand for a select list from the
-    table or from a subquery.
-    """
-
-    select: Sequence[str]
+    """How the rows of some columns are decoded."""
 
     def __init__(self, columns: Sequence[Column], options: TypeOptions = DEFAULTS):
         self.columns = tuple(columns)

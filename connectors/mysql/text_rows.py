@@ -52,7 +52,11 @@ _SECONDS: Final = {f"{second:02}".encode(): second * temporal.SECOND for second 
 
 
 class TextRows(RowPackets):
-    """The rows of a ``select``, of the columns in their order. Compiled at the first use."""
+    """How the rows of some columns are selected and decoded.
+
+    ``select`` has an SQL expression for each column, in order, with the name quoted and alone: it stands
+    for a select list from the table or from a subquery. Compiled at the first use.
+    """
 
     def __init__(self, columns: Sequence[Column], options: TypeOptions = DEFAULTS):
         super().__init__(columns, options)

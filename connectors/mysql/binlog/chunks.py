@@ -3,8 +3,8 @@
 A chunk's transaction first looks at the table, which keeps DDL away until it ends (the metadata lock that
 every reader takes), and reads its columns only then; a table that was changed between snapshot and look is
 refused by the server itself. Results come unbuffered, straight from the socket into the compiled decoders of
-:mod:`connectors.mysql.binary_rows`. What a snapshot sees is :mod:`.marks`' business,
-which of a chunk's rows are still news that of :mod:`liberator.snapshot`.
+:mod:`connectors.mysql.binary_rows`. What a snapshot sees is :mod:`.marks`' business, which of a chunk's rows
+are still news that of :mod:`liberator.snapshot`.
 
 Tables with a key are read by ranges of it, each in a transaction of its own. Tables without one are read in
 one go: rows without identity cannot be told apart from their own newer versions, so the cut between
