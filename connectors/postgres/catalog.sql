@@ -136,6 +136,7 @@ select current_setting('server_version_num')::int as version,
        current_setting('wal_level') as wal_level,
        pg_catalog.pg_is_in_recovery() as in_recovery,
        current_database() as database,
+       getdatabaseencoding() as encoding,
        current_user as role,
        (select r.rolreplication or r.rolsuper
           from pg_catalog.pg_roles as r where r.rolname = current_user) as can_replicate,
@@ -148,8 +149,9 @@ select current_setting('server_version_num')::int as version,
        current_setting('idle_replication_slot_timeout', true) as idle_timeout;
 
 -- name: slot
--- The slot %(slot)s as it stands; null where this version has no such column.
-select to_jsonb(s) as slot
+-- The slot %(slot)s as it stands; null where this version has no such column. "horizon_age": for how many
+-- transactions it has kept dead rows of the catalog from being removed.
+select to_jsonb(s) || jsonb_build_object('horizon_age', age(s.catalog_xmin)) as slot
   from pg_catalog.pg_replication_slots as s
  where s.slot_name = %(slot)s;
 

@@ -8,6 +8,7 @@ import psycopg
 import pytest
 
 from connectors.postgres.server import PostgresServer
+from connectors.postgres.wal import preflight
 from liberator.errors import PositionLost, SourceError
 from liberator.event import Position
 from liberator.source import State
@@ -61,6 +62,29 @@ def test_a_slot_that_the_server_invalidated_is_a_gap_that_can_be_recovered_from(
     assert [e.key for e in wal.read()] == [(4,)]
     wal.close()
     wal.make().teardown()
+
+
+def test_how_long_the_slot_has_held_back_the_servers_vacuum_is_told(database, monkeypatch):
+    run(database, ORDERS)
+    wal = Wal(database, heartbeat=0).open()
+    wal.read()
+    wal.close()
+    run(database, *["create table t (); drop table t"] * 3)
+    assert wal.make().status(wal.state).details["horizon_age"] >= 3
+    assert not [f for f in wal.make().check() if "vacuumed" in f.message]
+    monkeypatch.setattr(preflight, "_OLD_HORIZON", 2)
+    (finding,) = (f for f in wal.make().check() if "vacuumed" in f.message)
+    assert finding.level == "warning" and "teardown" in finding.remedy
+
+
+def test_options_that_the_server_is_too_old_for_are_refused(database15):
+    run(database15, ORDERS)
+    wal = Wal(database15, failover=True)
+    (finding,) = (f for f in wal.make().check() if f.level == "error")
+    assert finding.option == "failover"
+    with pytest.raises(SourceError, match="failover slots came with Postgres 17"):
+        wal.open()
+    wal.close()
 
 
 def test_a_failover_slot_is_made_where_it_is_asked_for(database):

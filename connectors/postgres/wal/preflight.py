@@ -21,6 +21,8 @@ from liberator.preflight import Finding
 from liberator.source import SourceStatus, State
 
 _OLDEST = 130000
+#: Transactions; the server begins to vacuum by force at 200 million, and stops at 2 billion.
+_OLD_HORIZON = 50_000_000
 
 
 def require(name: str, options: WalOptions, facts: dict[str, Any]) -> None:
@@ -74,6 +76,16 @@ def _server(facts: dict[str, Any], options: WalOptions) -> Iterator[Finding]:
         yield Finding(
             "error", "privilege", f"role {facts['role']} may not replicate",
             f"alter role {quote(facts['role'])} replication  (on RDS: grant rds_replication to it)",
+        )  # fmt: skip
+    if facts["encoding"] == "SQL_ASCII":
+        yield Finding(
+            "warning", "encoding", "it is SQL_ASCII, which checks nothing: a text that is not UTF-8 stops us",
+            "convert such texts, or leave their columns out with `columns`",
+        )  # fmt: skip
+    if options.messages and version < 140000:
+        yield Finding(
+            "error", "messages", "messages can be captured from Postgres 14 on", "leave messages out",
+            option="messages",
         )  # fmt: skip
     if options.failover and version < 170000:
         yield Finding(
@@ -183,6 +195,11 @@ def _slot(slot: str, found: dict[str, Any] | None, conn: Connection) -> Iterator
         )  # fmt: skip
     else:
         yield Finding("ok", "slot", f"{slot} is there, {'in use' if found['active'] else 'not in use'}")
+        if (age := found["horizon_age"] or 0) > _OLD_HORIZON:
+            yield Finding(
+                "warning", "slot", f"{slot} keeps the catalog from being vacuumed, for {age:,} transactions",
+                "let `liberator run` catch up, or `liberator teardown` if nobody will",
+            )  # fmt: skip
     for row in catalog.rows(conn, "leftovers", {"slot": slot}):
         yield Finding(
             "warning", "slot", f"{row['slot_name']} is nobody's and keeps {row['retained']} of WAL",
@@ -222,6 +239,7 @@ def status(conn: Connection, slot: str, state: State | None) -> SourceStatus:
         details["slot_state"] = found.get("wal_status") or "unknown"
         details["active"] = found["active"]
         details["confirmed"] = found["confirmed_flush_lsn"]
+        details["horizon_age"] = found["horizon_age"]
         if found.get("safe_wal_size") is not None:
             details["safe_wal_bytes"] = found["safe_wal_size"]
         if found["restart_lsn"]:
