@@ -20,8 +20,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from liberator.event import ABSENT, ChangeEvent, Operation, Row
+from liberator.event import ABSENT, ChangeEvent, Operation, Position, Row
 from liberator.schema import TableSchema
+from liberator.source import State
 
 #: Whether a snapshot sees a transaction, which is told by the source's own mark.
 Visible = Callable[[Any], bool]
@@ -149,6 +150,13 @@ class Progress:
                 "tables": {name: t.to_json() for name, t in self.tables.items()},
             }
         return self._json
+
+
+def anew(state: State) -> State:
+    """The state after a gap was accepted: a new epoch, all tables emptied and read anew."""
+    progress = Progress(state.snapshot)
+    progress.anew()
+    return State(Position(state.position.epoch + 1, 0), {}, progress.to_json(), {})
 
 
 class Window:

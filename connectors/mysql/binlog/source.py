@@ -40,7 +40,7 @@ from connectors.mysql.wire.maria_gtid import MariaPosition
 from liberator.errors import DecodeError, PositionLost, SourceError
 from liberator.event import ChangeEvent, Events, Position
 from liberator.preflight import Finding
-from liberator.snapshot import Progress
+from liberator.snapshot import Progress, anew
 from liberator.source import Batch, Source, SourceStatus, State
 
 _WAIT: Final = 0.05
@@ -133,7 +133,9 @@ class MysqlBinlog(Source):
         if state is None:
             return start
         # The gap was accepted: a new history begins, and the tables are read with it.
-        return Start(state.position._replace(major=0, minor=0), start.gtids, start.file, start.offset)
+        return Start(
+            state.position._replace(major=start.resume.major, minor=0), start.gtids, start.file, start.offset
+        )
 
     def _start(self, start: Start) -> BinlogStream:
         stream = self._new_stream(self.server_id)
@@ -353,9 +355,7 @@ class MysqlBinlog(Source):
 
     def recover(self, state: State) -> State:
         """The state after a gap was accepted: a new epoch, all tables emptied and read anew."""
-        progress = Progress(state.snapshot)
-        progress.anew()
-        return State(Position(state.position.epoch + 1, 0), {}, progress.to_json(), {})
+        return anew(state)
 
     # -- looking ---------------------------------------------------------------------------------
 

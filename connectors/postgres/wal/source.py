@@ -34,7 +34,7 @@ from connectors.postgres.wal.snapshots import Snapshots
 from liberator.errors import DecodeError, SourceError
 from liberator.event import ChangeEvent, Events, Position
 from liberator.preflight import Finding
-from liberator.snapshot import Progress
+from liberator.snapshot import Progress, anew
 from liberator.source import Batch, Managed, Source, SourceStatus, State
 
 #: Seconds between feedback messages, looks for new tables, and requests for a keepalive while idle.
@@ -403,9 +403,7 @@ class PostgresWal(Source):
 
     def recover(self, state: State) -> State:
         """The state after a gap was accepted: a new epoch, all tables emptied and read anew."""
-        progress = Progress(state.snapshot)
-        progress.anew()
-        return State(Position(state.position.epoch + 1, 0), {}, progress.to_json(), {})
+        return anew(state)
 
     # -- set-up ----------------------------------------------------------------------------------
 

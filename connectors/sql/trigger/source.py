@@ -26,7 +26,7 @@ from liberator.errors import ConfigError, DecodeError, PositionLost, SourceError
 from liberator.event import ChangeEvent, Operation, Position, Row, Transaction
 from liberator.patterns import Patterns
 from liberator.preflight import Finding
-from liberator.snapshot import Progress, gives_values
+from liberator.snapshot import Progress, anew, gives_values
 from liberator.source import Batch, Managed, Source, SourceStatus, State
 
 #: Seconds between two looks for tables that have appeared, and for tables that were changed.
@@ -337,9 +337,7 @@ class TriggerSource(Source):
 
     def recover(self, state: State) -> State:
         """The state after a gap was accepted: a new epoch, all tables emptied and read anew."""
-        progress = Progress(state.snapshot)
-        progress.anew()
-        return State(Position(state.position.epoch + 1, 0), {}, progress.to_json(), {})
+        return anew(state)
 
     # -- set-up ------------------------------------------------------------------------------------
 
