@@ -77,8 +77,9 @@ class MySqlDialect(Dialect):
     long_text: ClassVar[str] = "longtext"
     nullable: ClassVar[str] = " null"
 
-    def __init__(self, url: str):
+    def __init__(self, url: str, origin: str | None = None):
         self._url = url
+        self._origin = origin
         self._conn: Connection[Any] | None = None
         self.flavour = Flavour(self.name, (8, 0))
         self.largest = 1 << 20
@@ -101,6 +102,8 @@ class MySqlDialect(Dialect):
             f" engine = InnoDB row_format = dynamic default character set utf8mb4 "
             f"collate {self.flavour.collation}"
         )
+        if self._origin is not None:
+            self.execute(f"set @liberator_origin = {literal(self._origin)}")
         self.home = self.execute(SQL["home"])[0][0][0]
         if self.home is None:
             raise SinkError(

@@ -18,6 +18,11 @@ class MysqlSinkOptions(SqlSinkOptions):
     url: Url = Field(
         description="The database: mysql://user:password@host:3306/database. MariaDB is recognised by itself."
     )
+    origin: str | None = Field(
+        None,
+        description="What triggers of a source `trigger` note down as the origin of what this sink writes "
+        "(@liberator_origin), for its skip_origins: the way out of a loop between two databases.",
+    )
 
 
 class MysqlSink(SqlSink):
@@ -27,4 +32,4 @@ class MysqlSink(SqlSink):
 
     def dialect(self) -> MySqlDialect:
         """A dialect for the configured database."""
-        return MySqlDialect(self.config.url)
+        return MySqlDialect(self.config.url, self.config.origin)

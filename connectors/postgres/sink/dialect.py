@@ -56,9 +56,10 @@ class PostgresDialect(Dialect):
     longest_name: ClassVar[int | None] = 63
     has_schemas: ClassVar[bool] = True
 
-    def __init__(self, url: str, schema: str | None = None):
+    def __init__(self, url: str, schema: str | None = None, origin: str | None = None):
         self._url = url
         self._schema = schema
+        self._origin = origin
         self._conn: psycopg.Connection[Any] | None = None
         self._builtin: frozenset[str] = frozenset()
         self._stages = 0
@@ -72,6 +73,8 @@ class PostgresDialect(Dialect):
                 prepare_threshold=None,
                 cursor_factory=RawCursor,
             )
+        if self._origin is not None:
+            self.execute("select set_config('liberator.origin', $1, false)", [self._origin])
         self.home = self._schema or self.execute(SQL["home"])[0][0][0]
         if self.home is None:
             raise SinkError(

@@ -22,6 +22,11 @@ class PostgresSinkOptions(SqlSinkOptions):
         description="The schema for the cursor, and for tables whose name has no schema; created if "
         "missing. The default is the first schema of the role's search path.",
     )
+    origin: str | None = Field(
+        None,
+        description="What triggers of a source `trigger` note down as the origin of what this sink writes "
+        "(liberator.origin), for its skip_origins: the way out of a loop between two databases.",
+    )
 
 
 class PostgresSink(SqlSink):
@@ -31,4 +36,4 @@ class PostgresSink(SqlSink):
 
     def dialect(self) -> PostgresDialect:
         """A dialect for the configured database."""
-        return PostgresDialect(self.config.url, self.config.home)
+        return PostgresDialect(self.config.url, self.config.home, self.config.origin)
