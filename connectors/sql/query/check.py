@@ -81,8 +81,8 @@ def _ids(reader: Reader, options: QueryOptions, found: list[Target]) -> Iterator
                 "warning", "ids",
                 f"{target.name}: that the database gives out {column}, each number once and in growing order,"
                 " is not to be seen",
-                "a row whose id was passed is not read: see autoincrement in SQLite, a commit column at"
-                " Postgres; or use mode: diff",
+                "a row whose id was passed is not read: SQLite wants `autoincrement`, Postgres a grant of"
+                " select on the sequence, or a commit column; or use mode: diff",
                 "incrementing_column",
             )  # fmt: skip
 
