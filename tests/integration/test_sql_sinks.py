@@ -438,7 +438,7 @@ def test_a_partial_update_of_a_missing_row_says_where_it_happened(target):
     with pytest.raises(SinkError) as caught:
         target.apply(transaction(1, create(ORDERS, id=9)), events)
     assert "orders" in str(caught.value) and "position 0/7/1" in str(caught.value)
-    assert "liberator snapshot" in caught.value.hint
+    assert "liberator teardown" in caught.value.hint
     assert not caught.value.retryable
 
 
