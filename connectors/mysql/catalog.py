@@ -66,11 +66,18 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class BinlogStatus:
-    """Where a server writes its binlog now; ``gtids`` are those executed (MySQL), as text."""
+    """Where a server writes its binlog now; ``gtids`` are those executed (MySQL), as text. Changes of other
+    databases than those in ``only``, if there are any, and of those in ``without`` are not written."""
 
     file: str
     position: int
     gtids: str
+    only: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
+
+    def leaves_out(self, database: str) -> bool:
+        """Whether changes of a database's tables are not written."""
+        return database not in self.only if self.only else database in self.without
 
 
 def all_tables(conn: Connection[Any]) -> list[Table]:
@@ -185,7 +192,10 @@ def binlog_status(conn: Connection[Any], server: Server) -> BinlogStatus:
             "the server writes no binlog", hint="set log_bin in the server's configuration; restart it"
         )
     row = rows[0]
-    return BinlogStatus(row[0], int(row[1]), "".join(str(row[4]).split()) if len(row) > 4 else "")
+    only, without = (tuple(name.strip() for name in (names or "").split(",") if name) for names in row[2:4])
+    return BinlogStatus(
+        row[0], int(row[1]), "".join(str(row[4]).split()) if len(row) > 4 else "", only, without
+    )
 
 
 def binlog_files(conn: Connection[Any]) -> list[tuple[str, int]]:

@@ -20,8 +20,10 @@ from pymysql import connections
 from liberator.errors import ConfigError, LiberatorError, SourceError
 
 #: What the type functions expect of a session. A query that a server's own limit would end is the reader's
-#: to end; ``sql_mode`` decides how identifiers and strings are read.
+#: to end; ``sql_mode`` decides how identifiers and strings are read. A new session is told by MySQL that it
+#: commits by itself, whatever the setting is.
 SESSION: Final = {
+    "autocommit": "1",
     "time_zone": "'+00:00'",
     "sql_mode": "'NO_BACKSLASH_ESCAPES,STRICT_ALL_TABLES,ERROR_FOR_DIVISION_BY_ZERO'",
     "lock_wait_timeout": "5",

@@ -682,11 +682,22 @@ def test_events_name_the_kind_of_server_that_the_url_names(kind):
     assert Binlog(f"{kind}://root@127.0.0.1/shop").make().connector == kind
 
 
-def test_a_second_reader_with_the_same_server_id_is_told_so(mysql_database):
-    run(mysql_database, TABLE)
+def test_a_server_id_is_derived_from_name_and_url_unless_it_is_given():
+    urls = [
+        f"mysql://root@{host}:{port}/shop" for host, port in (("one", 3306), ("two", 3306), ("one", 3307))
+    ]
+    ids = [Binlog(url, name=name).make().server_id for url in urls for name in ("shop", "other")]
+    assert len(set(ids)) == 6
+    assert all(1 << 28 <= number < 1 << 29 for number in ids)  # where people do not number their servers
+    assert ids[0] == Binlog(urls[0], name="shop").make().server_id
+    assert Binlog(urls[0], server_id=7).make().server_id == 7
+
+
+def test_a_second_reader_with_the_same_server_id_is_told_so(mysqls_database):
+    run(mysqls_database, TABLE)
     with (
-        reading(mysql_database, server_id=777) as first,
-        reading(mysql_database, name="other", server_id=777),
+        reading(mysqls_database, server_id=777) as first,
+        reading(mysqls_database, name="other", server_id=777),
         pytest.raises(LiberatorError, match=r"server.?id|server_uuid"),
     ):
         deadline = time.monotonic() + 20

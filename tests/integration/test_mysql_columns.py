@@ -12,7 +12,7 @@ import pytest
 from connectors.mysql.server import MariaDbServer
 from liberator.errors import SourceError
 from liberator.event import Operation
-from tests.binlog import Binlog, is_mariadb, reading, run
+from tests.binlog import Binlog, is_mariadb, reading, rows, run
 from tests.fix_mysql import connected
 from tests.integration.test_mysql_unlogged import Copy
 
@@ -100,6 +100,65 @@ def test_columns_that_nobody_can_tell_stop_the_source_with_the_remedy(nameless):
     assert "binlog_row_metadata = FULL" in stopped.value.hint
     assert "--recover" in stopped.value.hint
     assert "secret" not in str(stopped.value)
+
+
+@pytest.mark.parametrize("away", [False, True])
+def test_each_row_has_the_labels_that_its_enum_and_set_had_then(mysqls_database, away):
+    run(mysqls_database, "create table t (id int primary key, e enum('a', 'b'), s set('x', 'y'))")
+    with reading(mysqls_database, snapshot="none") as binlog:
+        binlog.read()
+        if away:
+            binlog.close()
+        run(
+            mysqls_database,
+            "set sql_mode = ''",
+            "insert into t values (1, 'a', 'x,y'), (2, 'b', '')",
+            "alter table t modify e enum('c', 'b', 'a'), modify s set('y', 'x', 'z')",
+            "insert into t values (3, 'a', 'x,z')",
+            "alter table t modify e enum('d', 'a') not null, modify s set('z')",
+            "insert into t values (4, 'nothing', 'z')",
+        )
+        events = (binlog.open() if away else binlog).read()
+    assert seen(events) == [(1, "a", "x,y"), (2, "b", ""), (3, "a", "x,z"), (4, "", "z")]
+
+
+def test_rows_are_read_alike_whatever_the_server_has_new_sessions_do(mysqls_database):
+    isolation = "tx_isolation" if is_mariadb(mysqls_database) else "transaction_isolation"
+    odd = {
+        "time_zone": "'+05:30'",
+        "sql_mode": "'ANSI_QUOTES,PIPES_AS_CONCAT,NO_ZERO_DATE,STRICT_ALL_TABLES'",
+        "sql_select_limit": "1",
+        "autocommit": "0",
+        isolation: "'READ-UNCOMMITTED'",
+    }
+    before = {name: rows(mysqls_database, f"select @@global.{name}")[0][0] for name in odd}
+    run(
+        mysqls_database,
+        "create table t (id int primary key, at timestamp(6) null, d datetime, b varchar(9) default '\\\\')",
+        "set time_zone = '+00:00'",
+        "insert into t (id, at, d) values (1, '2024-02-29 12:00:00.5', '2024-02-29 12:00:00')",
+        "insert into t (id) values (2)",
+    )
+    try:
+        run(mysqls_database, *(f"set global {name} = {value}" for name, value in odd.items()))
+        with reading(mysqls_database, chunk=1) as binlog:
+            events = binlog.read()
+            run(
+                mysqls_database,
+                "set autocommit = 1",
+                "update t set id = id + 10",
+                "alter table t add column c int not null default 5 first",
+            )
+            streamed = binlog.read()
+    finally:
+        run(mysqls_database, *(f"set global {name} = {value!r}" for name, value in before.items()))
+    noon = 1_709_208_000_000_000
+    expected = [(noon + 500_000, noon, "\\"), (None, None, "\\")]
+    assert [e.after[1:] for e in events] == expected
+    changed = {e.after for e in streamed if e.operation is Operation.CREATE}
+    assert changed == {(11, *expected[0]), (12, *expected[1])}
+    again = {e.after for e in streamed if e.operation is Operation.READ}
+    assert again == {(5, 11, *expected[0]), (5, 12, *expected[1])}
 
 
 # -- accounts ------------------------------------------------------------------------------------------

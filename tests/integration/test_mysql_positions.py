@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import pytest
 
+from connectors.mysql import catalog
+from connectors.mysql.binlog.transactions import major_of
 from connectors.mysql.server import MySqlServer
 from liberator.errors import PositionLost
-from liberator.event import Operation
+from liberator.event import Operation, Position
 from liberator.source import State
 from tests.binlog import is_mariadb, reading, rows, run, together
 from tests.fix_mysql import connected
@@ -92,6 +94,36 @@ def test_transactions_that_another_server_never_had_are_a_reason_to_stop(mysqls_
         with pytest.raises(PositionLost, match=rf"never had transactions? {more}") as lost:
             elsewhere(binlog)
         assert "--recover binlog" in lost.value.hint
+
+
+def test_a_place_that_has_more_than_32_bits_is_gone_on_from_by_gtid(mysqls_database, monkeypatch):
+    run(mysqls_database, TABLE, "insert into t values (1, 1)")
+    with reading(mysqls_database) as binlog:
+        assert keys(binlog.read()) == [1]
+        state = binlog.state
+        far = major_of(state.identity["file"], 5 << 30)
+        binlog.close()
+        # A transaction of some GB has made the file so long.
+        monkeypatch.setattr(catalog, "binlog_files", lambda conn: [(state.identity["file"], 6 << 30)])
+        for epoch in (1, 2):
+            binlog.state = State(Position(epoch, far), state.identity, state.snapshot, state.schemas)
+            binlog.open()
+            run(mysqls_database, f"insert into t values (2{epoch}, 2)")
+            assert keys(binlog.read()) == list(range(21, 21 + epoch))
+            binlog.close()
+        binlog.state = State(Position(1, far), {**state.identity, "gtids": ""}, state.snapshot, state.schemas)
+        with pytest.raises(PositionLost, match="behind the first 4 GB"):
+            binlog.reopen(gtid="off")
+
+
+def test_the_place_where_a_source_began_is_known_before_its_first_event(mysqls_database):
+    run(mysqls_database, TABLE)
+    with reading(mysqls_database, gtid="off", snapshot="none") as binlog:
+        binlog.state = binlog.source._batch([]).state
+        binlog.close()
+        run(mysqls_database, "insert into t values (1, 1)")
+        binlog.open()
+        assert keys(binlog.read()) == [1]
 
 
 @pytest.mark.parametrize("gtid", ["auto", "off"])

@@ -27,6 +27,7 @@ SPOILT = {
         "replica_preserve_commit_order": "OFF",
         "log_replica_updates": "OFF",
         "innodb_native_foreign_keys": "ON",
+        "binlog_ignore_db": "unwritten",
     },
     "mariadb": {
         "binlog_row_image": "MINIMAL",
@@ -34,6 +35,7 @@ SPOILT = {
         "binlog_expire_logs_seconds": "3600",
         "gtid_strict_mode": "OFF",
         "log_slave_updates": "OFF",
+        "binlog_do_db": "d",
     },
 }
 #: What is found then at both, and at one of them.
@@ -131,6 +133,16 @@ def test_what_an_account_may_not_is_found_and_granted_by_the_remedies(spoilt):
     (lost,) = findings(url.replace("root@", "nobody:secret@"))
     assert (lost.level, lost.check, lost.option) == ("error", "connection", "url")
     assert "secret" not in str(lost)
+
+
+def test_tables_whose_changes_the_server_keeps_out_of_its_binlog_are_told(spoilt):
+    run(spoilt.url(), "create database unwritten", "create table unwritten.t (id int primary key)")
+    try:
+        found = [f for f in findings(spoilt.url("d"), tables=["*.p", "*.t"]) if f.level == "error"]
+        assert [f.check for f in found] == ["filter"]
+        assert "database unwritten" in found[0].message
+    finally:
+        run(spoilt.url(), "drop database unwritten")
 
 
 def test_gtids_that_are_asked_for_and_not_there_are_an_error(spoilt):

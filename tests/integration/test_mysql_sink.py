@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from dataclasses import astuple
 
 import pytest
@@ -191,6 +193,31 @@ def test_a_lock_that_others_hold_rolls_everything_back_and_can_be_retried(target
         other.rollback()
     sink.close()
     assert target.rows("orders", "id, n") == {(1, None), (2, None)}
+
+
+def test_a_deadlock_rolls_everything_back_and_can_be_retried(target):
+    target.apply(transaction(1, *(create(ORDERS, id=n, code=f"c{n}") for n in range(300))))
+    sink = target.sink()
+    sink.open()
+    with connected(target.url) as other, other.cursor() as cursor:
+        other.begin()
+        cursor.execute("update orders set n = 9 where id > 1")  # who has changed less is the victim
+        sink.write(transaction(2, update(ORDERS, id=1, n=1)))
+        waiting = threading.Thread(target=cursor.execute, args=("update orders set n = 9 where id = 1",))
+        waiting.start()
+        waits = "select count(*) from information_schema.innodb_trx where trx_state = 'LOCK WAIT' and "
+        deadline = time.monotonic() + 30
+        while target.query(f"{waits} trx_mysql_thread_id = {other.thread_id()}") == [(0,)]:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        with pytest.raises(SinkError, match="Deadlock") as caught:
+            sink.write(transaction(3, update(ORDERS, id=2, n=1)))
+        assert caught.value.retryable
+        sink.close()
+        waiting.join()
+        other.commit()
+    assert target.rows("orders", "id, n") == {(n, 9 if n else None) for n in range(300)}
+    assert target.sink().cursor() == at(1)
 
 
 def test_a_table_without_transactions_is_refused(target):

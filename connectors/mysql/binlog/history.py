@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from connectors.mysql import catalog
-from connectors.mysql.binlog.transactions import number_of, place_of
+from connectors.mysql.binlog.transactions import major_of, number_of, place_of
 from connectors.mysql.connection import Connection, Server
 from connectors.mysql.wire.gtid import GtidSet
 from connectors.mysql.wire.maria_gtid import MariaPosition
@@ -74,7 +74,8 @@ def first(here: Here) -> Start:
         # A transaction may be in the binlog and not yet be executed: only by GTID is the cut exact.
         return Start(Position(1, 0), catalog.executed(here.conn))
     status = catalog.binlog_status(here.conn, here.server)
-    return Start(Position(1, 0), _before(here, status.file, status.position), status.file, status.position)
+    file, offset = status.file, status.position
+    return Start(Position(1, major_of(file, offset)), _before(here, file, offset), file, offset)
 
 
 def _before(here: Here, file: str, offset: int) -> Gtids:
@@ -109,7 +110,7 @@ def resume(name: str, here: Here, state: State) -> Start:
         _verify_gtids(lost, repair, here, gtids, identity)
     if number and here.uuid == identity.get("server") and (why := _reset(here, identity, file, offset)):
         raise PositionLost(lost + why, hint=repair)
-    why = _other_place(here, identity, file) if number else "the log names no file"
+    why = _other_place(here, identity, file, offset) if number else "the log names no file"
     again: Mapping[str, int] = identity.get("open", {})
     if not why:
         if not text:  # without GTIDs until now
@@ -176,13 +177,15 @@ def _reset(here: Here, identity: Mapping[str, Any], file: str, offset: int) -> s
     return ""
 
 
-def _other_place(here: Here, identity: Mapping[str, Any], file: str) -> str:
-    """Why file and offset do not mean what they meant; empty if they do."""
+def _other_place(here: Here, identity: Mapping[str, Any], file: str, offset: int) -> str:
+    """Why file and offset do not mean what they meant, or cannot be asked for; empty if all is well."""
     if here.uuid != identity.get("server"):
         return f"this is another server ({here.uuid}; it was {identity.get('server')})"
     names = [name for name, _ in catalog.binlog_files(here.conn)]
     if file not in names:
         return f"binlog file {file} is gone, purged; the oldest now is {names[0]}"
+    if offset >> 32:
+        return "a place behind the first 4 GB of a file cannot be asked for"
     return ""
 
 

@@ -7,7 +7,7 @@ stops a run before it fails in a less obvious way.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import pymysql
@@ -227,6 +227,7 @@ def _tables(
     yield from _special(options, conn, server)
     for table in tables:
         yield from _table(table, options, conn)
+    yield from _filters(tables, conn, server)
     below = "ON" if server.mariadb or server.version < (9, 6) else "OFF"
     if not is_on(settings.get("innodb_native_foreign_keys", below)):
         return  # the server writes what cascades do
@@ -256,6 +257,18 @@ def _special(options: BinlogOptions, conn: Connection[Any], server: Server) -> I
                 f"leave it out by name (!{name}), or give up its history: "
                 f"alter table {quote(*name.split('.', 1))} drop system versioning",
             )  # fmt: skip
+
+
+def _filters(tables: Sequence[Table], conn: Connection[Any], server: Server) -> Iterator[Finding]:
+    try:
+        status = catalog.binlog_status(conn, server)
+    except (pymysql.MySQLError, SourceError):
+        return  # which was told
+    for database in sorted({table.schema for table in tables if status.leaves_out(table.schema)}):
+        yield Finding(
+            "error", "filter", f"the server does not write changes of database {database} to its binlog",
+            "see its options binlog_do_db and binlog_ignore_db; they need a restart",
+        )  # fmt: skip
 
 
 def _table(table: Table, options: BinlogOptions, conn: Connection[Any]) -> Iterator[Finding]:
