@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from contextlib import closing
+from dataclasses import replace
 
 import pytest
 
+from liberator.errors import SourceError
 from tests.fix_mysql import connected
 from tests.integration.test_query import brief, read, source
 
@@ -78,3 +81,29 @@ def test_a_statement_that_has_its_time_and_is_no_transaction_yet_is_waited_for(d
                 "the later one has the earlier time"
             )
         assert sorted(key for _, key in found) == [1, 2]
+
+
+def test_a_replica_that_is_behind_the_server_that_was_read_is_waited_for(db, tmp_path):
+    """Rows that it has not got yet would be taken for deleted. Here one that is read-only stands for it."""
+    options = {**IDS, "deletes": {"reconcile": "1h"}, "horizon": "delay(1ms)"}
+    with db.cursor() as cursor:
+        cursor.execute("insert into orders (note) values ('a')")
+        with closing(source(db.url, tmp_path, **options)) as opened:
+            opened.open(None)
+            assert brief(read(opened)[0]) == [("read", 1)]
+            _, state = read(opened)
+        mark = state.snapshot["mark"]
+        assert re.fullmatch(r"[-:,0-9a-f]+\d", mark), "the server has global ids"
+        ahead = replace(state, snapshot={**state.snapshot, "mark": re.sub(r"\d+$", "999999999", mark)})
+        cursor.execute("set global read_only = on")
+        try:
+            with closing(source(db.url, tmp_path, **options)) as opened:
+                with pytest.raises(SourceError, match="has not come as far") as refused:
+                    opened.open(ahead)
+                assert refused.value.retryable
+            with closing(source(db.url, tmp_path, **options)) as opened:
+                opened.open(state)
+        finally:
+            cursor.execute("set global read_only = off")
+        with closing(source(db.url, tmp_path, **options)) as opened:
+            opened.open(ahead)  # not a replica: what it lacks is gone
