@@ -174,6 +174,7 @@ alter event trigger $event enable always;
 grant usage on schema liberator to $role;
 grant select, delete on $changes to $role;
 grant select on $versions to $role;
+grant select on all sequences in schema liberator to $role;
 
 -- name: drop
 drop function if exists $ddl(), $capture(oid, boolean), $described(oid);

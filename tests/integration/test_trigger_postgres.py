@@ -345,6 +345,7 @@ def test_the_dry_run_prints_what_a_dba_can_execute_for_an_account_that_may_only_
             db.execute("alter table t add column n int")
             db.execute("insert into t values (2, 3)")
             assert [e.after for e in reading.read()] == [(2, 3)]
+            assert reading.source._table.given() == 2  # a restored database would be noticed
             deadline = time.monotonic() + 20
             while make(url, "public.t").status(None).details["changes"]:
                 reading.read()
