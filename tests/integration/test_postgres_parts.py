@@ -5,6 +5,9 @@ from __future__ import annotations
 import psycopg
 import pytest
 
+from connectors.postgres.catalog import Table
+from connectors.postgres.wal import publication
+from connectors.postgres.wal.options import WalOptions
 from liberator.errors import ConfigError
 from tests.wal import Wal, reading, run
 
@@ -116,13 +119,88 @@ def test_what_fits_no_table_or_column_is_told_and_not_passed_over(shop, options,
 
 
 def test_a_table_that_was_dropped_since_is_no_obstacle_and_a_pattern_may_wait_for_its_tables(shop):
-    wal = Wal(shop, tables=["public.orders", "public.wide", "later.*"])
+    options = {"where": {"public.wide": "a > 0"}, "columns": {"public.wide": ["a", "b", "c"]}}
+    wal = Wal(shop, tables=["public.orders", "public.wide", "later.*"], **options)
     warnings = [f.message for f in wal.make().check() if f.level == "warning" and f.check == "tables"]
     assert warnings == ["no table matches later.*"]
     wal.open()
     wal.read()
     wal.close()
-    run(shop, "drop table wide", "insert into orders values (1)")
-    wal.open()
-    assert [e.key for e in wal.read()] == [(1,)]
+    run(shop, "drop table wide")
+    for number in range(3):
+        run(shop, f"insert into orders values ({number})")
+        wal.open()
+        assert [e.key for e in wal.read()] == [(number,)]
+        wal.close()
+
+
+def test_a_condition_limits_what_the_snapshot_reads_and_not_what_is_streamed(shop):
+    run(shop, "insert into orders values (1, 'a'), (2, null), (3, 'c')")
+    with reading(shop, where={"public.orders": "note is not null"}) as wal:
+        assert sorted(e.key[0] for e in wal.read()) == [1, 3]
+        run(shop, "insert into orders values (4, null)", "update orders set big = 'x' where id = 2")
+        assert [e.key[0] for e in wal.read()] == [4, 2]
+
+
+def test_a_partition_without_identity_is_refused_and_never_published(database):
+    run(
+        database,
+        "create table m (id int primary key) partition by range (id)",
+        "create table m1 partition of m for values from (0) to (10)",
+        "create table m2 partition of m for values from (10) to (20)",
+        "alter table m2 replica identity nothing",
+    )
+    told = "sources.wal.tables: partition public.m2 of public.m has no replica identity"
+    wal = Wal(database)
+    assert any(f.message.startswith(told) for f in wal.make().check() if f.level == "error")
+    with pytest.raises(ConfigError) as caught:
+        wal.open()
     wal.close()
+    assert caught.value.problems[0].startswith(told)
+    run(database, "insert into m values (11)", "update m set id = 12")
+
+
+def test_column_lists_and_filters_need_a_server_that_can_keep_them():
+    for part in ({"columns": {"public.t": ["id"]}}, {"filter": {"public.t": "id > 1"}}):
+        options = WalOptions(type="postgres-wal", url="postgresql://db/shop", tables=["*"], **part)
+        table = Table(1, "public", "t", "r", "d", (), (1,), 0, True, False)
+        assert publication.plan(options, "shop", [table], 150000)
+        with pytest.raises(ConfigError, match="need Postgres 15"):
+            publication.plan(options, "shop", [table], 140011)
+
+
+@pytest.mark.parametrize("server", ["database", "database15"])
+def test_generated_columns_are_the_same_in_snapshot_and_stream(server, request):
+    url = request.getfixturevalue(server)
+    run(
+        url,
+        "create table t (id int primary key, n int, twice int generated always as (n * 2) stored)",
+        "insert into t values (1, 10)",
+    )
+    with reading(url) as wal:
+        (read,) = wal.read()
+        run(url, "insert into t values (2, 10)")
+        (streamed,) = wal.read()
+    assert read.schema == streamed.schema
+    with psycopg.connect(url) as db:
+        published = db.info.server_version >= 180000
+    assert read.after[1:] == streamed.after[1:] == ((10, 20) if published else (10,))
+
+
+def test_a_prepared_transaction_that_a_new_slot_would_wait_for_is_told(database):
+    run(database, "create table t (id int primary key)")
+    with psycopg.connect(database, autocommit=True) as db:
+        if db.execute("show max_prepared_transactions").fetchone() == ("0",):
+            pytest.skip("this server prepares no transactions")
+        db.execute("begin")
+        db.execute("insert into t values (1)")
+        db.execute("prepare transaction 'forgotten'")
+        try:
+            (finding,) = (f for f in Wal(database).make().check() if f.check == "prepared transaction")
+        finally:
+            db.execute("rollback prepared 'forgotten'")
+    assert (
+        finding.level == "warning"
+        and "forgotten" in finding.message
+        and "rollback prepared" in finding.remedy
+    )

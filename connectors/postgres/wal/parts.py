@@ -19,6 +19,7 @@ from connectors.postgres.connection import Connection, is_retryable, reason, tra
 from connectors.postgres.wal.options import WalOptions
 from liberator.errors import ConfigError
 from liberator.patterns import Patterns, parse
+from liberator.source import State
 from liberator.spelling import suggest
 
 
@@ -30,13 +31,27 @@ def refuse(
     with translate("look at the tables' columns"):
         problems = [
             *_missing(conn, options, name, tables, known),
-            *_misnamed(options, name, tables),
+            *_misnamed(options, name, tables, known),
             *_unreadable(conn, options, name, tables),
         ]
+        bare = list(_bare_partitions(conn, name, [t for t in tables if t.full_name not in known]))
     if problems:
         raise ConfigError(
             problems, hint="tables are named schema.table here, columns and conditions as in SQL"
         )
+    if bare:
+        raise ConfigError(
+            bare,
+            hint="give it a primary key, or `alter table … replica identity full`: its table's is not enough",
+        )
+
+
+def remembered(state: State | None) -> set[str]:
+    """The tables that the log has heard of, those that are gone included."""
+    if state is None:
+        return set()
+    described = {f"{schema['schema']}.{schema['table']}" for schema in state.schemas.values()}
+    return {*state.snapshot.get("tables", ()), *described}
 
 
 def idle(options: WalOptions, tables: Sequence[Table]) -> list[str]:
@@ -61,11 +76,13 @@ def _missing(
                 yield f"sources.{name}.tables: there is no table {table}{suggest(table, there)}"
 
 
-def _misnamed(options: WalOptions, name: str, tables: Sequence[Table]) -> Iterator[str]:
+def _misnamed(
+    options: WalOptions, name: str, tables: Sequence[Table], known: Collection[str]
+) -> Iterator[str]:
     captured = [table.full_name for table in tables]
     for option in ("columns", "filter", "where"):
         for table in getattr(options, option):
-            if table not in captured:
+            if table not in captured and table not in known:
                 choice = suggest(table, captured)
                 yield f"sources.{name}.{option}: no captured table is called {table}{choice}"
 
@@ -79,6 +96,17 @@ def _unreadable(conn: Connection, options: WalOptions, name: str, tables: Sequen
         for column in options.columns.get(table.full_name, ()):
             if not catalog.rows(conn, "column", {"oid": table.oid, "name": column}):
                 yield f"sources.{name}.columns: {table.full_name} has no column {column}"
+
+
+def _bare_partitions(conn: Connection, name: str, tables: Sequence[Table]) -> Iterator[str]:
+    for table in tables:
+        if table.kind == "p" and table.identified:
+            for leaf in catalog.rows(conn, "leaves_without_identity", {"oid": table.oid}):
+                partition = f"partition {leaf['nspname']}.{leaf['relname']} of {table.full_name}"
+                yield (
+                    f"sources.{name}.tables: {partition} has no replica identity: once published, the "
+                    "application's updates and deletes of it would fail"
+                )
 
 
 def _refused(conn: Connection, query: str) -> str:

@@ -176,13 +176,6 @@ def _table(table: Table, options: WalOptions, conn: Connection, role: str) -> It
             f"grant usage on schema {quote(table.schema)} to {quote(role)}; "
             f"grant select on {table.sql} to {quote(role)}",
         )  # fmt: skip
-    if table.kind == "p" and table.identified:
-        for leaf in catalog.rows(conn, "leaves_without_identity", {"oid": table.oid}):
-            bare = f"{leaf['nspname']}.{leaf['relname']}"
-            yield Finding(
-                "error", "replica identity", f"partition {bare} of {table.full_name} has no replica identity",
-                f"give {bare} a primary key, or alter table {bare} replica identity full",
-            )  # fmt: skip
 
 
 def _slot(slot: str, found: dict[str, Any] | None, conn: Connection) -> Iterator[Finding]:

@@ -96,7 +96,7 @@ class PostgresWal(Source):
         self._catalog = self._new_catalog(self._conn)
         self._tables = self._captured_tables(self._conn)
         progress = Progress(state.snapshot if state else None)
-        parts.refuse(self._conn, self.config, self.name, list(self._tables.values()), progress.tables)
+        parts.refuse(self._conn, self.config, self.name, list(self._tables.values()), parts.remembered(state))
         publication.refuse_lost(self._conn, self.name, state)
         publication.refuse_used(self._conn, self.name, self.slot)
         ensured, settle = self._publish(self._conn, progress)
