@@ -1,4 +1,5 @@
-"""The sequences from which a column is filled: whether their numbers come in order, and how far they are.
+"""Where a column's values come from: from sequences, whose numbers may come in no order, or how far they are;
+or from another server.
 
 A query's column, or a view's, is traced to the table that it comes from.
 """
@@ -31,14 +32,23 @@ class Sequence(NamedTuple):
 
 def sequences(reader: PostgresReader, subject: Subject) -> list[Sequence]:
     """Those from which the subject's column is filled, as far as the catalog tells."""
-    places = [(reader.text(quote(*names)), subject.column.name) for names in subject.relations]
-    if not places:
-        places = _origin(reader, subject.source, subject.column.name)
     found = []
-    for table, column in places:
+    for table, column in _places(reader, subject):
         statement = SQL["filled"].replace("$table", table).replace("$column", reader.text(column))
         found += [Sequence(*row) for row in reader.fetch(statement)]
     return found
+
+
+def refuse_subscribed(reader: PostgresReader, subject: Subject, remedy: str) -> None:
+    """Raise SourceError where rows arrive by logical replication: in the order in which they were committed
+    over there, which is not that of their ids or times. ``remedy`` is a way out."""
+    for table, _ in _places(reader, subject):
+        for name, subscription in reader.fetch(SQL["subscribed"].replace("$table", table)):
+            raise SourceError(
+                f"{subject.source}: rows of {name} come by logical replication (subscription number "
+                f"{subscription}), and who is writing over there cannot be seen here",
+                hint=f"read from the publisher; or {remedy}",
+            )
 
 
 def refuse_cached(reader: PostgresReader, subject: Subject, remedy: str) -> None:
@@ -61,6 +71,12 @@ def given(reader: PostgresReader, subject: Subject) -> int | None:
         ((last, called),) = reader.fetch(f"select last_value, is_called from {name}")
         out = max(out or 0, int(last) if called else int(last) - step)
     return out
+
+
+def _places(reader: PostgresReader, subject: Subject) -> list[tuple[str, str]]:
+    """The tables, as literals, and columns in which the subject's column is stored."""
+    places = [(reader.text(quote(*names)), subject.column.name) for names in subject.relations]
+    return places or _origin(reader, subject.source, subject.column.name)
 
 
 def _origin(reader: PostgresReader, source: str, column: str) -> list[tuple[str, str]]:

@@ -1,4 +1,4 @@
-Which sequences fill a column. $table and $column are literals, $oid and $number are numbers.
+Which sequences fill a column, or which subscriptions a table. $table and $column are literals, $oid and $number are numbers.
 
 -- name: filled
 -- Those that are an identity column's, owned by the column, or named by its default; of tables that inherit,
@@ -28,6 +28,16 @@ select format('%I.%I', n.nspname, c.relname), s.seqcache, s.seqincrement,
   join pg_catalog.pg_sequence as s on s.seqrelid = f.oid
   join pg_catalog.pg_class as c on c.oid = f.oid
   join pg_catalog.pg_namespace as n on n.oid = c.relnamespace;
+
+-- name: subscribed
+with recursive family (oid) as (
+     select $table::regclass::oid
+     union
+     select i.inhrelid from pg_catalog.pg_inherits as i join family as f on f.oid = i.inhparent)
+select s.srrelid::regclass::text, s.srsubid::int8
+  from pg_catalog.pg_subscription_rel as s
+ where s.srrelid in (select f.oid from family as f)
+ limit 1;
 
 -- name: origin
 -- The name of a column, and what its relation selects if that is a view.

@@ -50,8 +50,9 @@ class Primary(PostgresServer):
 
 
 def source(server, directory, **options):
+    url = server if isinstance(server, str) else server.url()
     given = {
-        "type": "query", "url": server.url(), "tables": ["public.orders"], "poll_interval": 0.02,
+        "type": "query", "url": url, "tables": ["public.orders"], "poll_interval": 0.02,
         "mode": "incrementing", "incrementing_column": "id", "state_directory": directory, **options,
     }  # fmt: skip
     return QuerySource("shop", QuerySource.Config(**given))
@@ -124,3 +125,53 @@ def test_a_standby_is_read_below_its_own_horizon_and_one_that_is_behind_is_waite
 def now(db):
     """How far the primary has come; a transaction of its own has the standby see who is at work."""
     return db.execute("select pg_current_wal_insert_lsn()::text").fetchone()[0]
+
+
+@pytest.mark.parametrize("seen", ["a table", "a query"])
+@pytest.mark.parametrize("mode", ["incrementing", "timestamp"])
+def test_a_table_that_another_server_fills_is_read_by_its_commit_column_only(
+    database, database2, tmp_path, mode, seen
+):
+    """Rows come in the order of commits over there, which is not that of ids, and nobody holds them back."""
+    columns = "(id bigserial primary key, at timestamptz not null default now())"
+    slot = f"slot_{database.partition('/test_')[2].partition('?')[0]}"
+    given = {"mode": mode, "incrementing_column": "id", "timestamp_column": "at"}
+    if seen == "a query":
+        given |= {"tables": [], "queries": {"q": "select * from public.orders"}, "key": ["id"]}
+    with (
+        psycopg.connect(database, autocommit=True) as there,
+        psycopg.connect(database2, autocommit=True) as here,
+    ):
+        for db in (there, here):
+            db.execute(f"create table orders {columns}".encode())
+        there.execute("create publication everything for all tables")
+        there.execute("select pg_create_logical_replication_slot(%s, 'pgoutput')", [slot])
+        there.execute("insert into orders default values")
+        with contextlib.closing(source(database2, tmp_path, **given)) as before:
+            before.open(None)
+            before.read()
+        here.execute(
+            f"create subscription filled connection '{there.info.dsn}' publication everything"
+            f" with (create_slot = false, slot_name = '{slot}')".encode()
+        )
+        try:
+            with contextlib.closing(source(database2, tmp_path, **given)) as refused:
+                refused.open(None)
+                with pytest.raises(SourceError, match="come by logical replication"):
+                    refused.read()
+            if seen == "a table":
+                setup = source(database2, tmp_path, **given)
+                setup.extra("commit-column")
+                setup.setup()
+                there.execute("insert into orders default values")
+                with contextlib.closing(source(database2, tmp_path, **given)) as opened:
+                    opened.open(None)
+                    found: set = set()
+                    deadline = time.monotonic() + 60
+                    while found != {(1,), (2,)}:
+                        found |= {e.key for e in opened.read().events}
+                        assert time.monotonic() < deadline
+        finally:
+            here.execute("alter subscription filled disable")
+            here.execute("alter subscription filled set (slot_name = none)")
+            here.execute("drop subscription filled")
