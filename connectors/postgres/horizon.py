@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from connectors.postgres.sequences import given, refuse_cached, refuse_subscribed
+from connectors.postgres.sequences import given, refuse_cached, refuse_foreign
 from connectors.sql.horizon import (
     Bound,
     Holder,
@@ -55,7 +55,7 @@ class PostgresHorizons(Horizons):
         """Waits for those who hold a writer's lock on the subject's tables. Raises SourceError for a
         sequence that hands out ids in advance."""
         self._refuse_replica(subject)
-        refuse_subscribed(self._reader, subject, _INSTEAD)
+        refuse_foreign(self._reader, subject, _INSTEAD)
         refuse_cached(self._reader, subject, _INSTEAD)
         return Waited(
             Taker(self._reader, subject, times=False), Lists(self._reader, self._lockers(subject.relations))
@@ -64,7 +64,7 @@ class PostgresHorizons(Horizons):
     def timestamp(self, subject: Subject) -> Horizon:
         """Waits for every transaction."""
         self._refuse_replica(subject)
-        refuse_subscribed(self._reader, subject, _INSTEAD)
+        refuse_foreign(self._reader, subject, _INSTEAD)
         return Waited(Taker(self._reader, subject, times=True), Lists(self._reader, SQL["everybody"]))
 
     def delayed(self, subject: Subject, times: bool) -> ProbeTaker:

@@ -39,15 +39,14 @@ def sequences(reader: PostgresReader, subject: Subject) -> list[Sequence]:
     return found
 
 
-def refuse_subscribed(reader: PostgresReader, subject: Subject, remedy: str) -> None:
-    """Raise SourceError where rows arrive by logical replication: in the order in which they were committed
-    over there, which is not that of their ids or times. ``remedy`` is a way out."""
+def refuse_foreign(reader: PostgresReader, subject: Subject, remedy: str) -> None:
+    """Raise SourceError where rows come from elsewhere: in an order which is not that of their ids or times,
+    and nobody who can be seen holds them back. ``remedy`` is a way out."""
     for table, _ in _places(reader, subject):
-        for name, subscription in reader.fetch(SQL["subscribed"].replace("$table", table)):
+        for name, way in reader.fetch(SQL["foreign"].replace("$table", table)):
             raise SourceError(
-                f"{subject.source}: rows of {name} come by logical replication (subscription number "
-                f"{subscription}), and who is writing over there cannot be seen here",
-                hint=f"read from the publisher; or {remedy}",
+                f"{subject.source}: rows of {name} come {way}, and who is writing there cannot be seen here",
+                hint=f"read from where they are written; or use mode: diff; or {remedy}",
             )
 
 

@@ -1,4 +1,4 @@
-Which sequences fill a column, or which subscriptions a table. $table and $column are literals, $oid and $number are numbers.
+Which sequences fill a column, or whether a table's rows are written elsewhere. $table and $column are literals, $oid and $number are numbers.
 
 -- name: filled
 -- Those that are an identity column's, owned by the column, or named by its default; of tables that inherit,
@@ -29,14 +29,20 @@ select format('%I.%I', n.nspname, c.relname), s.seqcache, s.seqincrement,
   join pg_catalog.pg_class as c on c.oid = f.oid
   join pg_catalog.pg_namespace as n on n.oid = c.relnamespace;
 
--- name: subscribed
+-- name: foreign
+-- Whether rows are written elsewhere, and how they come here.
 with recursive family (oid) as (
      select $table::regclass::oid
      union
      select i.inhrelid from pg_catalog.pg_inherits as i join family as f on f.oid = i.inhparent)
-select s.srrelid::regclass::text, s.srsubid::int8
-  from pg_catalog.pg_subscription_rel as s
- where s.srrelid in (select f.oid from family as f)
+select c.oid::regclass::text,
+       case c.relkind when 'f' then 'from a foreign server'
+                      when 'm' then 'when it is refreshed'
+                      else 'by logical replication' end
+  from family as f
+  join pg_catalog.pg_class as c on c.oid = f.oid
+ where c.relkind in ('f', 'm')
+    or exists (select from pg_catalog.pg_subscription_rel as s where s.srrelid = f.oid)
  limit 1;
 
 -- name: origin

@@ -1,4 +1,4 @@
-"""A query source that reads a standby: the horizon is the standby's, and another standby may be behind it."""
+"""A query source that reads what is written elsewhere: a standby, a subscriber, a foreign table."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 
 from connectors.postgres.server import PostgresServer
 from connectors.sql.query.source import QuerySource
@@ -175,3 +176,35 @@ def test_a_table_that_another_server_fills_is_read_by_its_commit_column_only(
             here.execute("alter subscription filled disable")
             here.execute("alter subscription filled set (slot_name = none)")
             here.execute("drop subscription filled")
+
+
+@pytest.mark.parametrize("kind", ["foreign", "materialized", "a view of a foreign one"])
+def test_tables_that_are_filled_from_elsewhere_are_refused(database, database2, tmp_path, kind):
+    options = {"mode": "incrementing", "incrementing_column": "id", "key": ["id"]}
+    with psycopg.connect(database2) as there:
+        there.execute("create table orders (id bigserial primary key)")
+    with psycopg.connect(database, autocommit=True) as here:
+        if kind == "materialized":
+            here.execute("create materialized view orders as select 1::bigint as id")
+        else:
+            if not here.execute(
+                "select 1 from pg_available_extensions where name = 'postgres_fdw'"
+            ).fetchone():
+                pytest.skip("this server has no postgres_fdw")
+            given = conninfo_to_dict(database2)
+            here.execute("create extension postgres_fdw")
+            here.execute(
+                f"create server far foreign data wrapper postgres_fdw options (host '{given['host']}',"
+                f" dbname '{given['dbname']}')".encode()
+            )
+            here.execute("create user mapping for current_user server far options (user 'postgres')")
+            name = "orders" if kind == "foreign" else "distant"
+            here.execute(
+                f"create foreign table {name} (id bigint) server far options (table_name 'orders')".encode()
+            )
+            if kind != "foreign":
+                here.execute("create view orders as select id from distant")
+        with contextlib.closing(source(database, tmp_path, **options)) as refused:
+            refused.open(None)
+            with pytest.raises(SourceError, match=r"rows of (orders|distant) come "):
+                refused.read()
