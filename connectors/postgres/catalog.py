@@ -16,6 +16,7 @@ from psycopg.rows import dict_row
 from connectors.postgres.connection import Connection, quote
 from connectors.postgres.types.native import TypeCatalog
 from connectors.postgres.wal.pgoutput import Relation
+from connectors.sql.sink.bookkeeping import CURSORS, TABLES
 from connectors.sql.statements import load
 from liberator.errors import ConfigError, SourceError
 from liberator.patterns import Patterns
@@ -89,9 +90,14 @@ def all_tables(conn: Connection) -> list[Table]:
 
 def captured(tables: Sequence[Table], patterns: Sequence[str], where: str) -> list[Table]:
     """The tables that ``patterns`` name. A partition whose root is named as well is left out: its
-    changes arrive under the root. Raises ConfigError if nothing is left; ``where`` is the option."""
+    changes arrive under the root. So is the bookkeeping of our sinks, unless it is named in full: each commit
+    of a sink would be a change. Raises ConfigError if nothing is left; ``where`` is the option."""
     wanted = Patterns(patterns)
-    chosen = {t.oid: t for t in tables if wanted(t.full_name)}
+    chosen = {
+        t.oid: t
+        for t in tables
+        if wanted(t.full_name) and (t.name not in (CURSORS, TABLES) or t.full_name in patterns)
+    }
     out = [t for t in chosen.values() if not any(a in chosen for a in t.ancestors)]
     if not out:
         raise ConfigError(

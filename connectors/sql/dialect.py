@@ -190,6 +190,10 @@ class Dialect(ABC):
     def prepare(self, table: TableName, columns: Sequence[Column], origin: str) -> None:  # noqa: B027
         """Make what the columns' types need (a schema, enum types) before the table is looked at."""
 
+    def captures(self, source: str, table: TableName) -> bool:
+        """Whether the source called ``source`` captures this very table: what is written would come again."""
+        return False
+
     def key_types(self, types: Sequence[str]) -> Sequence[str]:
         """The types of a primary key's columns, where those in a key have to be others."""
         return types

@@ -28,6 +28,7 @@ from connectors.sql.sink.table import Table, TargetColumn
 from connectors.sql.statements import load
 from connectors.sqlite import types
 from liberator.errors import ConfigError, SinkError
+from liberator.log.storage import APPLICATION
 from liberator.preflight import Finding
 from liberator.schema import Column, LogicalType
 
@@ -60,6 +61,10 @@ class SqliteDialect(Dialect):
         target = ":memory:" if reading and not self.path.exists() else str(self.path)
         with translated():
             self._conn = sqlite3.connect(target, timeout=PATIENCE, isolation_level=None)
+            if self._conn.execute("pragma application_id").fetchone() == (APPLICATION,):
+                raise SinkError(
+                    f"{self.path} is a log of liberator's", hint="name another file in the sink's url"
+                )
             if not reading:
                 self._conn.execute("pragma journal_mode = wal")
                 self._conn.execute("pragma synchronous = full")
@@ -262,6 +267,10 @@ def _writable(path: Path) -> Finding:
     except sqlite3.Error as exc:
         return Finding("error", "file", f"{path} cannot be opened: {exc}", f"chmod u+rw {path}")
     try:
+        if conn.execute("pragma application_id").fetchone() == (APPLICATION,):
+            return Finding(
+                "error", "file", f"{path} is a log of liberator's", "name another file in the sink's url"
+            )
         conn.execute("begin immediate")
         conn.execute("rollback")
     except sqlite3.Error as exc:

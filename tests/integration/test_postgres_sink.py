@@ -18,6 +18,7 @@ from liberator.errors import SinkError
 from liberator.schema import Kind
 from liberator.testing.events import create, table, transaction, truncate, update
 from tests.targets import PostgresTarget, SqliteTarget, at
+from tests.wal import reading, run
 
 ORDERS = table("orders", {"id": Kind.INT64, "note": Kind.STRING, "n": Kind.INT32}, key=["id"])
 ROOT = Path(__file__).parents[2]
@@ -128,6 +129,34 @@ def test_an_older_process_that_was_in_the_middle_is_fenced_out(target):
         old.close()
         new.close()
     assert target.rows("orders", "id, note") == {(1, "new")}
+
+
+def test_the_very_table_that_a_source_captures_is_no_target(target):
+    """Its own writes would come again as changes, for ever."""
+    run(target.url, "create table orders (id int primary key)", "insert into orders values (1)")
+    with reading(target.url, name="shop-eu") as wal:
+        events = wal.read()
+    sink = target.sink()
+    try:
+        sink.open()
+        with pytest.raises(SinkError, match="comes from: each change would come again") as caught:
+            sink.write(events)
+    finally:
+        sink.close()
+    assert not caught.value.retryable
+    target.apply(events, table="copy_of_{table}")
+    assert target.query("select id from copy_of_orders") == [(1,)]
+
+
+def test_the_bookkeeping_of_a_sink_is_captured_only_where_it_is_named(target):
+    run(target.url, "create table orders (id int primary key)")
+    target.apply([])
+    with reading(target.url, name="shop") as wal:
+        wal.read()
+        target.apply([])
+        assert wal.read() == []
+    with reading(target.url, name="books", tables=["public.liberator_cursors"]) as wal:
+        assert [e.schema.table for e in wal.read()] == ["liberator_cursors"]
 
 
 def test_a_user_without_privileges_is_told_what_to_grant(target):

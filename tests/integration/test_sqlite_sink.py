@@ -10,6 +10,7 @@ import pytest
 from connectors.sqlite import dialect
 from liberator.config import load
 from liberator.errors import ConfigError, SinkError
+from liberator.log.embedded import EmbeddedLog
 from liberator.schema import Kind
 from liberator.testing.events import create, table, transaction
 from tests.targets import SqliteTarget, at
@@ -87,6 +88,17 @@ def test_a_url_that_is_no_file_is_refused_in_its_line(tmp_path, url):
         "sinks.s.url: must be the URL of a SQLite file; write sqlite:///relative.db or "
         "sqlite:////absolute/path.db (shop.yaml:3)"
     ]
+
+
+def test_the_log_itself_is_no_target(tmp_path):
+    path = tmp_path / "shop.log"
+    EmbeddedLog(path).close()
+    target = SqliteTarget(path)
+    with pytest.raises(SinkError, match=r"is a log of liberator's"):
+        target.sink().open()
+    (finding,) = target.sink().check()
+    assert finding.level == "error" and "log of liberator's" in finding.message
+    assert target.query("select count(*) from sqlite_master where name like 'liberator%'") == [(0,)]
 
 
 def test_indexes_triggers_and_data_survive_a_widened_column(target):

@@ -156,6 +156,11 @@ class PostgresDialect(Dialect):
         found, _ = self.execute(SQL["table"], [table.schema, table.table])
         return bool(found) and self.execute(SQL["may_truncate"], [str(found[0][0])])[0][0][0]
 
+    def captures(self, source: str, table: TableName) -> bool:
+        """Whether the publication that a source of this name makes has the table."""
+        publication = f"liberator_{source}".replace("-", "_")
+        return bool(self.execute(SQL["captures"], [table.schema, table.table, publication])[0][0][0])
+
     # Types.
 
     def type_of(self, column: Column, origin: str) -> TargetType:

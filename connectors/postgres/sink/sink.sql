@@ -75,6 +75,13 @@ select n.nspname,
    and n.nspname !~ '^pg_(temp|toast)'
  order by n.nspname is not distinct from $1 desc, n.nspname = $3 desc, n.nspname = 'public' desc, n.nspname;
 
+-- name: captures
+-- Whether a publication that liberator made for a source, called $3 or like it, publishes table $2 of schema $1.
+select exists (select from pg_catalog.pg_publication as p
+                 join pg_catalog.pg_publication_tables as t on t.pubname = p.pubname
+                where p.pubname in ($3::text, $3::text || '_inserts') and t.schemaname = $1 and t.tablename = $2
+                  and pg_catalog.obj_description(p.oid, 'pg_publication') like 'liberator %');
+
 -- name: schema
 -- Whether there is a schema $1.
 select exists (select from pg_catalog.pg_namespace where nspname = $1);

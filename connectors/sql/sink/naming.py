@@ -32,12 +32,16 @@ def check_template(template: str) -> str:
     return template
 
 
+def source_of(topic: str, origin: TableSchema) -> str:
+    """The name of the source that writes ``topic``."""
+    tail = f".{origin.schema}.{origin.table}"
+    return topic.removesuffix(tail) if topic.endswith(tail) else topic.partition(".")[0]
+
+
 def table_name(dialect: Dialect, template: str, topic: str, origin: TableSchema) -> TableName:
     """The target of ``topic``. Where the target has schemas, a dot in the template parts schema and
     table; without one the table is in the dialect's home."""
-    tail = f".{origin.schema}.{origin.table}"
-    source = topic.removesuffix(tail) if topic.endswith(tail) else topic.partition(".")[0]
-    values = {"source": source, "schema": origin.schema, "table": origin.table}
+    values = {"source": source_of(topic, origin), "schema": origin.schema, "table": origin.table}
     if not dialect.has_schemas:
         return TableName(None, shorten(dialect, template.format(**values)))
     left, dot, right = template.rpartition(".")

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from connectors.sql.dialect import Dialect, Existing, ExistingColumn, TableName, TargetType
-from connectors.sql.sink.naming import column_names, shorten, table_name
+from connectors.sql.sink.naming import column_names, shorten, source_of, table_name
 from connectors.sql.sink.options import SqlSinkOptions
 from connectors.sql.sink.table import Table, TargetColumn
 from liberator.errors import SinkError
@@ -56,6 +56,12 @@ class Planner:
     def plan(self, topic: str, origin: TableSchema) -> Table:
         """Make the target fit, and say how it looks. Raises SinkError with the remedy if it cannot."""
         name = self.name(topic, origin)
+        if self._dialect.captures(source_of(topic, origin), name):
+            raise SinkError(
+                f"table {name} is where topic {topic} comes from: each change would come again, for ever",
+                hint="write to another database, or into another table with the option table; if another "
+                "source of the same name captures this copy, give one of them another name",
+            )
         if self._options.create:
             self._dialect.prepare(name, origin.columns, origin.dialect)
         wanted, key = self._wanted(name, origin)
