@@ -14,7 +14,7 @@ from typing import Any
 
 import pymysql
 
-from connectors.mysql.connection import Connection, Server, query, quote
+from connectors.mysql.connection import Connection, Server, is_retryable, query, quote, reason
 from connectors.mysql.types import CatalogColumn, TypeOptions, from_catalog
 from connectors.mysql.wire.gtid import GtidSet
 from connectors.mysql.wire.maria_gtid import MariaPosition
@@ -198,6 +198,27 @@ def binlog_status(conn: Connection[Any], server: Server) -> BinlogStatus:
     )
 
 
+def committing(conn: Connection[Any]) -> set[tuple[int, int]]:
+    """MySQL: who is committing now. Raises SourceError where that cannot be seen."""
+    why, hint = (
+        "the server notes no locks",
+        "set performance_schema=ON, with wait/lock/metadata/sql/mdl in it",
+    )
+    try:
+        found = query(conn, SQL["committing"])
+    except pymysql.MySQLError as exc:
+        if is_retryable(exc):
+            raise
+        found = []
+        why, hint = reason(exc), "grant select on performance_schema.metadata_locks to our user"
+    if not found:
+        raise SourceError(
+            f"cannot see who is committing, which snapshots without GTIDs need: {why}",
+            hint=f"{hint}; or switch GTIDs on (gtid_mode=ON)",
+        )
+    return {(thread, event) for thread, event, commit in found if commit}
+
+
 def binlog_files(conn: Connection[Any]) -> list[tuple[str, int]]:
     """The binlog files that the server still has: name and size in bytes, the oldest first."""
     return [(row[0], int(row[1])) for row in query(conn, "show binary logs")]
@@ -213,10 +234,11 @@ def purged(conn: Connection[Any]) -> GtidSet:
     return GtidSet("".join(str(query(conn, "select @@global.gtid_purged")[0][0]).split()))
 
 
-def maria_position(conn: Connection[Any], file: str, position: int) -> MariaPosition:
-    """MariaDB: the GTID position at a place of the binlog."""
+def maria_position(conn: Connection[Any], file: str, position: int) -> MariaPosition | None:
+    """MariaDB: the GTID position at a place of the binlog; None if it does not say, as behind an event that
+    is larger than its max_allowed_packet."""
     found = query(conn, "select binlog_gtid_pos(%s, %s)", (file, position))[0][0]
-    return MariaPosition(found or "")
+    return None if found is None else MariaPosition(found)
 
 
 def maria_current(conn: Connection[Any]) -> MariaPosition:
@@ -239,7 +261,5 @@ def may_read(conn: Connection[Any], table: Table) -> str | None:
     try:
         query(conn, f"select 1 from {table.sql} limit 0")
     except pymysql.MySQLError as exc:
-        from connectors.mysql.connection import reason
-
         return reason(exc)
     return None

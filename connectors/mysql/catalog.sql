@@ -66,8 +66,10 @@ select distinct table_schema,
  order by 1, 2;
 
 -- name: committing
--- MySQL: who is between the beginning of a commit and its end, where its changes become visible.
-select owner_thread_id, owner_event_id
+-- MySQL: who is between the beginning of a commit and its end, where its changes become visible; and the lock of
+-- this very query, without which no locks are noted at all.
+select owner_thread_id, owner_event_id, object_type = 'COMMIT'
   from performance_schema.metadata_locks
- where object_type = 'COMMIT'
-   and lock_status = 'GRANTED';
+ where lock_status = 'GRANTED'
+   and (object_type = 'COMMIT'
+        or object_schema = 'performance_schema' and object_name = 'metadata_locks');

@@ -50,6 +50,26 @@ def test_gtids_that_come_into_use_are_those_of_everything_before(mysqls_database
         assert keys(binlog.read()) == [20]
 
 
+def test_a_position_that_mariadb_does_not_tell_is_read_from_its_binlog(mariadb_database):
+    """It does not tell one behind an event that is larger than it would take from a client."""
+    run(
+        mariadb_database,
+        "create table t (id int primary key, b longtext)",
+        "set global max_allowed_packet = 1048576",
+    )
+    try:
+        run(mariadb_database, "insert into t values (1, '')")
+        run(mariadb_database, "update t set b = repeat('x', 900000)", "set gtid_domain_id = 6")
+        run(mariadb_database, "update t set b = repeat('y', 900000)")
+        file, offset = rows(mariadb_database, "show binlog status")[0][:2]
+        assert rows(mariadb_database, f"select binlog_gtid_pos('{file}', {offset})") == [(None,)]
+        with reading(mariadb_database) as binlog:
+            assert keys(binlog.read()) == [1]
+            assert binlog.state.identity["gtids"] == executed(mariadb_database)
+    finally:
+        run(mariadb_database, "set global max_allowed_packet = 16777216")
+
+
 def test_a_server_that_is_about_to_use_gtids_is_gone_on_with_after_a_purge_and_elsewhere(mysql_binary):
     with MySqlServer(mysql_binary, {"gtid_mode": "ON_PERMISSIVE"}) as server:
         run(server.url(), "create database d")

@@ -121,15 +121,18 @@ def test_what_an_account_may_not_is_found_and_granted_by_the_remedies(spoilt):
     try:
         weak = url.replace("root@", "o%27brien:secret@")
         found = [f for f in findings(weak, tables=["d.p"]) if f.level == "error"]
-        assert [f.check for f in found] == ["privilege"] * 3
+        # Without GTIDs a snapshot has to see who is committing, on MySQL.
+        locks = ["locks"] * isinstance(spoilt, MySqlServer)
+        assert sorted(f.check for f in found) == locks + ["privilege"] * 3
         assert all(account in f.remedy for f in found)
         assert "secret" not in str(found)
         run(url, *(f.remedy for f in found))
         assert not [f for f in findings(weak, tables=["d.p"]) if f.level == "error"]
-        with reading(weak, tables=["d.p"], gtid="auto") as binlog:
-            assert binlog.source.check()
+        run(url, "insert into p values (1)")
+        with reading(weak, tables=["d.p"]) as binlog:
+            assert [e.key for e in binlog.read()] == [(1,)]
     finally:
-        run(url, f"drop user {account}")
+        run(url, f"drop user {account}", "delete from p")
     (lost,) = findings(url.replace("root@", "nobody:secret@"))
     assert (lost.level, lost.check, lost.option) == ("error", "connection", "url")
     assert "secret" not in str(lost)
@@ -171,6 +174,25 @@ def test_a_server_without_a_binlog_is_told_all_the_same(mysql_binary):
         assert "restart" in found[0].remedy
         with pytest.raises(SourceError, match="writes no binlog"):
             Binlog(server.url("d")).open()
+
+
+def test_a_server_that_does_not_say_who_is_committing_gives_no_snapshot_without_gtids(mysql_binary):
+    with MySqlServer(mysql_binary, {"performance_schema": "OFF"}) as server:
+        run(server.url(), "create database d")
+        url = server.url("d")
+        run(url, "create table t (id int primary key)", "insert into t values (1)")
+        (found,) = [f for f in findings(url, gtid="off") if f.level == "error"]
+        assert (found.check, found.remedy[:25]) == ("locks", "set performance_schema=ON")
+        with (
+            reading(url, gtid="off") as binlog,
+            pytest.raises(SourceError, match="notes no locks") as refused,
+        ):
+            binlog.read()
+        assert "performance_schema=ON" in refused.value.hint
+        for options in ({"gtid": "auto"}, {"gtid": "off", "snapshot": "none"}):
+            assert not [f for f in findings(url, **options) if f.level == "error"]
+        with reading(url) as binlog:
+            assert [e.key for e in binlog.read()] == [(1,)]
 
 
 @pytest.mark.parametrize(

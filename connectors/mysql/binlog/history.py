@@ -42,14 +42,14 @@ class Start:
 @dataclass(frozen=True, slots=True)
 class Here:
     """The server as it is now. ``created`` tells when one of its binlog files was begun, ``before`` the GTIDs
-    of all transactions before a place in one (MySQL)."""
+    of all transactions before a place in one, which takes reading it."""
 
     conn: Connection[Any]
     server: Server
     settings: Mapping[str, str]
     uses_gtids: bool
     created: Callable[[str], int]
-    before: Callable[[str, int], GtidSet]
+    before: Callable[[str, int], Gtids]
 
     @property
     def uuid(self) -> str:
@@ -81,9 +81,10 @@ def first(here: Here) -> Start:
 def _before(here: Here, file: str, offset: int) -> Gtids:
     """The GTIDs of all transactions before a place: part of them would have another server send the others
     again."""
-    if here.server.mariadb:
-        return catalog.maria_position(here.conn, file, offset)
-    return here.before(file, offset) if here.uses_gtids else GtidSet()
+    if not here.uses_gtids:
+        return MariaPosition() if here.server.mariadb else GtidSet()
+    told = catalog.maria_position(here.conn, file, offset) if here.server.mariadb else None
+    return here.before(file, offset) if told is None else told
 
 
 def resume(name: str, here: Here, state: State) -> Start:

@@ -22,14 +22,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-import pymysql
-
 from connectors.mysql import catalog
 from connectors.mysql.binlog.transactions import Transactions, major_of
-from connectors.mysql.connection import Connection, Server, query, reason
+from connectors.mysql.connection import Connection, Server, query
 from connectors.mysql.wire.events import spell_xid
 from connectors.mysql.wire.gtid import GtidSet
-from liberator.errors import SourceError
 from liberator.event import Transaction
 
 #: Seconds to wait for those who are committing, before a chunk is put off.
@@ -134,17 +131,9 @@ class Marks:
     def _settled(self, conn: Connection[Any]) -> bool:
         """Wait until all who are committing now have done so; False if it takes too long."""
         deadline = time.monotonic() + _PATIENCE
-        waiting: set[Any] | None = None
+        waiting: set[tuple[int, int]] | None = None
         while True:
-            try:
-                now = set(query(conn, catalog.SQL["committing"]))
-            except pymysql.MySQLError as exc:
-                raise SourceError(
-                    f"cannot see who is committing: {reason(exc)}",
-                    hint="a snapshot without GTIDs needs them: grant select on "
-                    "performance_schema.metadata_locks to our "
-                    "user, with performance_schema=ON; or switch GTIDs on (gtid_mode=ON)",
-                ) from exc
+            now = catalog.committing(conn)
             waiting = now if waiting is None else waiting & now
             if not waiting:
                 return True

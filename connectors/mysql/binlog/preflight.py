@@ -55,6 +55,9 @@ def _all(name: str, options: BinlogOptions, conn: Connection[Any]) -> Iterator[F
     yield from _gtids(server, settings, options)
     yield from _retention(settings)
     yield from _privileges(conn, server)
+    by_gtid = settings.get("gtid_mode") == "ON" and options.gtid != "off"
+    if options.snapshot != "none" and not server.mariadb and not by_gtid:
+        yield from _locks(conn)
     yield from _order(server, settings)
     yield from _tables(name, options, conn, server, settings)
 
@@ -194,6 +197,14 @@ def _privileges(conn: Connection[Any], server: Server) -> Iterator[Finding]:
                 "error", "privilege", f"user {user} may not ask where the binlog stands",
                 f"grant {'binlog monitor' if server.mariadb else 'replication client'} on *.* to {user}",
             )  # fmt: skip
+
+
+def _locks(conn: Connection[Any]) -> Iterator[Finding]:
+    try:
+        catalog.committing(conn)
+    except SourceError as exc:
+        remedy = (exc.hint or "").partition(";")[0].replace("our user", _account(conn))
+        yield Finding("error", "locks", str(exc), remedy)
 
 
 def _order(server: Server, settings: Mapping[str, str]) -> Iterator[Finding]:

@@ -35,7 +35,13 @@ from connectors.mysql.wire import kinds
 from connectors.mysql.wire.blocks import Block
 from connectors.mysql.wire.dump import BinlogStream
 from connectors.mysql.wire.gtid import GtidSet
-from connectors.mysql.wire.gtid_events import parse_gtid, parse_previous_gtids, parse_tagged_gtid
+from connectors.mysql.wire.gtid_events import (
+    parse_gtid,
+    parse_maria_gtid,
+    parse_maria_gtid_list,
+    parse_previous_gtids,
+    parse_tagged_gtid,
+)
 from connectors.mysql.wire.maria_gtid import MariaPosition
 from liberator.errors import DecodeError, PositionLost, SourceError
 from liberator.event import ChangeEvent, Events, Position
@@ -193,21 +199,25 @@ class MysqlBinlog(Source):
                     return event[5]
         raise SourceError(f"binlog file {file} does not begin with a format description", retryable=True)
 
-    def _gtids_before(self, file: str, offset: int) -> GtidSet:
+    def _gtids_before(self, file: str, offset: int) -> GtidSet | MariaPosition:
         """The GTIDs of all transactions before a place in the binlog, as its file says them."""
-        found = GtidSet()
+        mysql, maria = GtidSet(), MariaPosition()
         for block in self._blocks(file):
-            for kind, start, end, size, position, _, _, flags in block.events:
+            for kind, start, end, size, position, _, server_id, flags in block.events:
                 if flags & kinds.FLAG_ARTIFICIAL:
                     continue
                 if position - size >= offset or kind == kinds.ROTATE:
-                    return found
+                    return maria if self._server.mariadb else mysql
                 if kind == kinds.PREVIOUS_GTIDS:
-                    found.update(parse_previous_gtids(block.data, start, end))
+                    mysql.update(parse_previous_gtids(block.data, start, end))
                 elif kind in _NAMED:
                     gtid = _NAMED[kind](block.data, start, end)
-                    found.add(gtid.sid, gtid.number)
-        return found
+                    mysql.add(gtid.sid, gtid.number)
+                elif kind == kinds.MARIA_GTID_LIST:
+                    maria.update(parse_maria_gtid_list(block.data, start, end))
+                elif kind == kinds.MARIA_GTID:
+                    maria.add(*parse_maria_gtid(block.data, start, end, server_id)[:3])
+        return maria if self._server.mariadb else mysql
 
     def _replay(self, where: str) -> Iterator[Block]:
         """The blocks of a prepared XA transaction, which begins at ``file:offset``."""
