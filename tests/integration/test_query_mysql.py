@@ -58,13 +58,13 @@ def test_a_statement_that_has_its_time_and_is_no_transaction_yet_is_waited_for(d
         read(opened)
         with closing(connected(db.url).thing) as slow:
             work = threading.Thread(
-                target=slow.cursor().execute, args=["insert into orders (note) values (sleep(2.5))"]
+                target=slow.cursor().execute, args=["insert into orders (note) values (sleep(1.5))"]
             )
             work.start()
             try:
                 with db.cursor() as cursor:
                     sql = (
-                        "select count(*) from information_schema.processlist where info like '%(sleep(2.5))'"
+                        "select count(*) from information_schema.processlist where info like '%(sleep(1.5))'"
                     )
                     while not cursor.execute(sql) or not cursor.fetchone()[0]:
                         time.sleep(0.01)
