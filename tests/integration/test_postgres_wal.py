@@ -667,6 +667,10 @@ def test_a_table_that_is_taken_out_of_the_publication_while_it_is_read_is_notice
     run(orders, "create table kept (id int primary key)")
     wal = Wal(orders).open()
     wal.read()
+    run(orders, "create schema beside", "create table beside.more (id int primary key)")
+    run(orders, "alter publication liberator_wal add table beside.more")
+    wal.source._look_soon()
+    assert wal.read() == []  # more than we asked for does no harm
     run(orders, "alter publication liberator_wal drop table only orders", "insert into orders values (1)")
     wal.source._look_soon()
     with pytest.raises(SourceError, match="somebody has changed publication liberator_wal") as caught:
@@ -675,6 +679,17 @@ def test_a_table_that_is_taken_out_of_the_publication_while_it_is_read_is_notice
     wal.reopen()
     assert [b[:2] for b in wal.briefs()] == [("truncate", "orders"), ("read", "orders")]
     wal.close()
+
+
+def test_a_publication_that_was_made_otherwise_is_made_right(orders):
+    run(orders, "create publication liberator_wal for table orders with (publish = 'insert')")
+    with reading(orders) as wal:
+        wal.read()
+        (found,) = (o for o in wal.make().objects() if o.kind == "publication")
+        assert found.state == "present"
+        wal.source._look_soon()
+        run(orders, "insert into orders values (1)", "delete from orders")
+        assert [b[0] for b in wal.briefs()] == ["create", "delete"]
 
 
 def test_a_second_process_takes_no_table_away_from_the_first(orders):

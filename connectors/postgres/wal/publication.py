@@ -52,11 +52,8 @@ class Publication:
     def create(self) -> list[str]:
         """The statements that make it."""
         name = quote(self.name)
-        options = f"publish = '{self.operations}', publish_via_partition_root = true"
-        if self.generated:
-            options += ", publish_generated_columns = stored"
         return [
-            f"create publication {name} for table {', '.join(self.clauses)} with ({options})",
+            f"create publication {name} for table {', '.join(self.clauses)} with ({self._options()})",
             self._mark(),
         ]
 
@@ -64,13 +61,17 @@ class Publication:
         """The statements that make an existing one into this."""
         return [
             f"alter publication {quote(self.name)} set table {', '.join(self.clauses)}",
-            f"alter publication {quote(self.name)} set (publish = '{self.operations}')",
+            f"alter publication {quote(self.name)} set ({self._options()})",
             self._mark(),
         ]
 
     def drop(self) -> str:
         """The statement that removes it."""
         return f"drop publication {quote(self.name)}"
+
+    def _options(self) -> str:
+        options = f"publish = '{self.operations}', publish_via_partition_root = true"
+        return options + (", publish_generated_columns = stored" if self.generated else "")
 
     def _mark(self) -> str:
         return f"comment on publication {quote(self.name)} is {literal(self.comment)}"
@@ -82,18 +83,22 @@ class Publication:
         if not found:
             return "missing"
         row = found[0]
-        operations = ", ".join(
-            word for word in ("insert", "update", "delete", "truncate") if row["pub" + word]
-        )
-        same = (
-            row["tables"] == sorted(t.oid for t in self.tables)
-            and operations == self.operations
-            and row["pubviaroot"]
-        )
+        same = row["tables"] == sorted(t.oid for t in self.tables) and self._alike(row)
         marked = (row["comment"] or "").startswith("liberator ")
         if same and (not marked or row["comment"] == self.comment):
             return "present"
         return "different"
+
+    def lacks(self, conn: Connection) -> bool:
+        """Whether changes of its tables are not published now; it may have tables beside them."""
+        found = catalog.rows(conn, "publication", {"name": self.name})
+        return not (
+            found and {t.oid for t in self.tables} <= set(found[0]["tables"]) and self._alike(found[0])
+        )
+
+    def _alike(self, row: dict[str, Any]) -> bool:
+        words = (w for w in ("insert", "update", "delete", "truncate") if row["pub" + w])
+        return ", ".join(words) == self.operations and bool(row["pubviaroot"])
 
 
 def plan(options: WalOptions, name: str, tables: Sequence[Table], version: int) -> list[Publication]:
@@ -234,10 +239,10 @@ def refuse_used(conn: Connection, name: str, slot: str) -> None:
 
 
 def refuse_changed(conn: Connection, name: str, publications: Sequence[Publication]) -> None:
-    """Raise SourceError if somebody has changed a publication that is being read: what is written to a table
-    that was taken out is in no stream. The next start mends it, and reads such tables anew."""
+    """Raise SourceError if somebody has taken something out of a publication that is being read: what is
+    written to such a table is in no stream. The next start mends it, and reads the table anew."""
     for publication in publications:
-        if publication.state(conn) != "present":
+        if publication.lacks(conn):
             raise SourceError(
                 f"source {name}: somebody has changed publication {publication.name}; tables that were taken "
                 "out of it will be read anew",
