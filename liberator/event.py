@@ -90,8 +90,8 @@ class Phase(enum.Enum):
 
     SNAPSHOT = "true"  #: a row read by a snapshot (operation READ)
     STREAM = "false"  #: a change, streamed; the rows before it are all in the log
-    AHEAD = "ahead"  #: a change streamed while its table's snapshot is still running: a sink that
-    #: lacks the row may leave a partial update out, for the snapshot brings the row afterwards
+    AHEAD = "ahead"  #: a change streamed before its table's snapshot has ended, or without one: a sink that
+    #: lacks the row may leave a partial update out, for the row comes with the snapshot if at all
 
 
 @dataclass(slots=True)

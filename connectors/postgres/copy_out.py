@@ -1,7 +1,12 @@
-"""``copy … to stdout`` at libpq: begin, take lines, end, or give it up in the middle."""
+"""``copy … to stdout`` at libpq: begin, take lines, end, or give it up in the middle.
+
+Lines are asked for without waiting, and waited for by :func:`wait`: while ``get_copy_data`` itself waits, it
+keeps the interpreter, and with it every other thread and the signals.
+"""
 
 from __future__ import annotations
 
+import select
 from typing import NamedTuple
 
 import psycopg
@@ -15,9 +20,9 @@ class Lines(NamedTuple):
     whole: bool
 
 
-def start(pgconn: pq.abc.PGconn, select: str) -> None:
-    """Have the server begin to send what ``select`` gives. Raises psycopg's error if it refuses."""
-    result = pgconn.exec_(f"copy ({select}) to stdout".encode())
+def start(pgconn: pq.abc.PGconn, query: str) -> None:
+    """Have the server begin to send what ``query`` gives. Raises psycopg's error if it refuses."""
+    result = pgconn.exec_(f"copy ({query}) to stdout".encode())
     if result.status != pq.ExecStatus.COPY_OUT:
         raise psycopg.errors.error_from_result(result)
 
@@ -28,15 +33,26 @@ def take(pgconn: pq.abc.PGconn, budget: int) -> Lines:
     append, get = lines.append, pgconn.get_copy_data
     size = 0
     while True:
-        count, data = get(0)
-        if count < 0:
+        count, data = get(1)
+        if count > 0:
+            append(data.tobytes())
+            size += count
+            if size > budget:
+                drop(pgconn)
+                return Lines(lines, False)
+        elif count == 0:
+            wait(pgconn)
+        else:
             finish(pgconn)
             return Lines(lines, True)
-        append(data.tobytes())
-        size += count
-        if size > budget:
-            drop(pgconn)
-            return Lines(lines, False)
+
+
+def wait(pgconn: pq.abc.PGconn) -> None:
+    """Wait until the server has sent more, and take it off the line."""
+    poll = select.poll()
+    poll.register(pgconn.socket, select.POLLIN)
+    poll.poll()
+    pgconn.consume_input()
 
 
 def finish(pgconn: pq.abc.PGconn) -> None:
@@ -53,6 +69,9 @@ def drop(pgconn: pq.abc.PGconn) -> None:
     """Cancel a copy and read off what has been sent of it."""
     pgconn.get_cancel().cancel()
     while pgconn.transaction_status == pq.TransactionStatus.ACTIVE:
-        if pgconn.get_copy_data(0)[0] < 0:
+        count, _ = pgconn.get_copy_data(1)
+        if count == 0:
+            wait(pgconn)
+        elif count < 0:
             while pgconn.get_result() is not None:
                 pass

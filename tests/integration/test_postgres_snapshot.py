@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+import sqlite3
 import threading
 import time
 
@@ -16,9 +17,12 @@ import pytest
 
 from connectors.postgres.server import PostgresServer
 from connectors.postgres.wal import chunks
+from connectors.sqlite.sink import SqliteSink
 from liberator import decoding
+from liberator.errors import SourceError
 from liberator.event import ABSENT, Operation, Phase
 from liberator.snapshot import fill
+from tests.targets import at
 from tests.wal import Wal, reading, run, together
 
 TABLE = """
@@ -198,6 +202,37 @@ def test_rows_that_a_second_process_decodes_are_the_same(database, monkeypatch, 
     answered = [found for found in beside if found is not None]
     # Killed, it has answered a few more already.
     assert 5 <= len(answered) < 20 if killed else len(answered) > 50
+
+
+def test_without_a_snapshot_a_sink_may_lack_the_row_of_a_partial_update(database, tmp_path):
+    run(database, *TABLE.strip().split(";\n"))
+    with reading(database, snapshot="none") as wal:
+        run(database, "update t set n = 1 where id = 1", "update t set id = 1001 where id = 2")
+        events = wal.read()
+    assert [ABSENT in (e.after or ()) for e in events] == [True, False, True]
+    assert {e.phase for e in events} == {Phase.AHEAD}
+    sink = SqliteSink("replica", SqliteSink.Config(type="sqlite", url=f"sqlite:///{tmp_path / 'replica.db'}"))
+    with contextlib.closing(sink):
+        sink.open()
+        sink.write(events)
+        sink.commit(at(3))
+    with contextlib.closing(sqlite3.connect(tmp_path / "replica.db")) as db:
+        assert db.execute("select * from t").fetchall() == []
+
+
+def test_a_condition_over_a_column_that_is_dropped_meanwhile_is_an_error(database, monkeypatch):
+    monkeypatch.setattr(chunks, "_PATIENCE", 0.2)
+    run(
+        database,
+        "create table t (id int primary key, n int)",
+        "insert into t select g, g from generate_series(1, 100) g",
+    )
+    with reading(database, chunk=10, batch=10, where={"public.t": "n > 0"}) as wal:
+        while not wal.step().events:
+            pass
+        run(database, "alter table t drop column n")
+        with pytest.raises(SourceError, match=r'cannot read public\.t: column "n" does not exist'):
+            wal.read()
 
 
 def test_wide_rows_end_a_chunk_by_bytes(database):

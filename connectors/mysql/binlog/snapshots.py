@@ -219,7 +219,7 @@ class Snapshots(Watcher):
         pending = self.progress[name].state != "done"
         if pending and not chunkable(captured.schema):
             captured.hook = _suppress if whole is None or whole.table != name else _watch(whole)
-        elif pending and not self.progress[name].complete:
+        elif not self.progress[name].complete and (pending or self._options.snapshot == "none"):
             captured.phase = Phase.AHEAD
         if chunk is not None and chunk.table == name:
             captured.hook = _observe(chunk.window)

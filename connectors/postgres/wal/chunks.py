@@ -13,6 +13,7 @@ cannot be told apart from their own newer versions, so the cut between snapshot 
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -39,6 +40,8 @@ _LATER = (
     psycopg.errors.QueryCanceled,
 )
 _PAGES = 4096
+#: Seconds for which a column may be missing: whatever the table is like, it is looked at before each try.
+_PATIENCE = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +119,7 @@ class ChunkReader:
         self._conn = conn
         self._catalog = catalog
         self._decoder: Decoder | None = None
+        self._missing = 0.0  # when a column was first found missing
 
     def begin(self, target: Target, place: Place, ready: Callable[[Visibility], bool]) -> Reading | None:
         """Have the server begin with the chunk behind ``place`` (a key; None: the first), or with the rows
@@ -127,9 +131,10 @@ class ChunkReader:
             began = self._begin(target.table, ready)
             if began is not None:
                 copy_out.start(self._conn.pgconn, _keyed(target, began.schema, place))
+                self._missing = 0.0
                 reading = Reading(target, place, began, Lines(began.schema, target.step, self._decoder))
-        except _LATER:
-            pass
+        except _LATER as exc:
+            self._bear(exc, target.table)
         except psycopg.Error as exc:
             with translate(f"read a chunk of {target.table.full_name}"):
                 raise exc
@@ -137,6 +142,18 @@ class ChunkReader:
             if reading is None and not self._conn.closed:
                 self._conn.execute("rollback")
         return reading
+
+    def _bear(self, exc: psycopg.Error, table: Table) -> None:
+        """Wait for a missing column, but not for ever. Raises SourceError."""
+        if not isinstance(exc, psycopg.errors.UndefinedColumn):
+            return
+        now = time.monotonic()
+        self._missing = self._missing or now
+        if now - self._missing > _PATIENCE:
+            raise SourceError(
+                f"cannot read {table.full_name}: {exc.diag.message_primary}",
+                hint="a column that `where` or `filter` names may have been dropped or renamed",
+            ) from exc
 
     def gather(self, reading: Reading) -> None:
         """Take what has come of the chunk, without waiting, so that the server can go on."""
@@ -184,18 +201,21 @@ class ChunkReader:
         if reading.ended:
             return
         pgconn = self._conn.pgconn
-        append, get, how = reading.lines.append, pgconn.get_copy_data, 0 if wait else 1
+        append, get = reading.lines.append, pgconn.get_copy_data
         size, budget = reading.size, reading.target.bytes
         while True:
-            count, data = get(how)
-            if count <= 0:
+            count, data = get(1)
+            if count > 0:
+                append(data.tobytes())
+                size += count
+                if size > budget:
+                    copy_out.drop(pgconn)
+                    reading.short = reading.ended = True
+                    break
+            elif count == 0 and wait:
+                copy_out.wait(pgconn)
+            else:
                 reading.ended = count < 0
-                break
-            append(data.tobytes())
-            size += count
-            if size > budget:
-                copy_out.drop(pgconn)
-                reading.short = reading.ended = True
                 break
         reading.size = size
 
@@ -296,9 +316,12 @@ class ChunkReader:
         lines: list[bytes] = []
         size = 0
         while True:
-            count, data = pgconn.get_copy_data(0)
+            count, data = pgconn.get_copy_data(1)
             if count < 0:
                 break
+            if count == 0:
+                copy_out.wait(pgconn)
+                continue
             lines.append(data.tobytes())
             size += count
             if len(lines) >= target.rows or size >= target.bytes:

@@ -129,7 +129,7 @@ class Snapshots:
         the first time: no sink has those columns, so the row is read on its own."""
         schema = captured.schema
         name = f"{schema.schema}.{schema.table}"
-        if name not in self.progress or self.progress[name].complete:
+        if name not in self.progress or self.progress[name].complete or self.progress[name].state == "done":
             return
         strays = self.progress[name].strays
         if len(strays) < _STRAYS:
@@ -170,7 +170,7 @@ class Snapshots:
         pending = self.progress[name].state != "done"
         if pending and table is not None and not table.keyed:
             captured.hook = _suppress
-        elif pending and not self.progress[name].complete:
+        elif not self.progress[name].complete and (pending or self._options.snapshot == "none"):
             captured.phase = Phase.AHEAD
         if self._chunk is not None and self._chunk.table == name:
             captured.hook = _observe(self._chunk.window)
