@@ -16,14 +16,19 @@ far each table has got is :class:`Progress`, the plain data that a state carries
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from liberator.event import ABSENT, ChangeEvent, Operation, Position, Row
 from liberator.schema import TableSchema
 from liberator.source import State
 
+#: Seconds until a chunk is tried again, and at the most; between them so many times as long as the try took.
+_RETRY: Final = 0.02
+_LONGEST: Final = 10.0
+_REST: Final = 9
 #: Whether a snapshot sees a transaction, which is told by the source's own mark.
 Visible = Callable[[Any], bool]
 
@@ -254,6 +259,14 @@ class Chunk:
     def empty(self) -> bool:
         """Whether every line has been taken."""
         return self.emitted >= len(self.lines)
+
+
+def retry_at(began: float | None = None) -> float:
+    """When a chunk is tried again that could not be read, by the monotonic clock: soon, but where the try
+    that ``began`` then has waited for a lock, so much later that the stream has nearly all of the time."""
+    now = time.monotonic()
+    tried = 0.0 if began is None else now - began
+    return now + min(max(_RETRY, _REST * tried), _LONGEST)
 
 
 def gives_values(old: TableSchema, new: TableSchema) -> bool:

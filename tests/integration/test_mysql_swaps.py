@@ -10,6 +10,7 @@ import pymysql
 import pytest
 
 from connectors.mysql.binlog.marks import Marks
+from liberator.event import Operation
 from tests.binlog import reading, rows, run
 from tests.fix_mysql import connected
 from tests.integration.test_mysql_binlog import play
@@ -159,3 +160,26 @@ def test_ddl_right_behind_the_first_chunk_is_not_missed_by_its_rows(mysqls_datab
     assert [tuple(row.values()) for row in sink.values()] == rows(
         mysqls_database, "select * from t order by id"
     )
+
+
+def test_a_lock_delays_a_chunk_and_not_the_stream(mysqls_database):
+    run(
+        mysqls_database,
+        "create table t (id int primary key)",
+        "create table other (id int primary key)",
+        "insert into t values (1)",
+    )
+    with reading(mysqls_database) as binlog:
+        with connected(mysqls_database) as locker:
+            locker.cursor().execute("lock tables t write")
+            run(mysqls_database, "insert into other values (5)")
+            seen = []
+            deadline = time.monotonic() + 30
+            while (not seen or not binlog.source._snapshots._retry_at) and time.monotonic() < deadline:
+                seen += [e.key for e in binlog.step().events if e.operation is Operation.CREATE]
+            assert seen == [(5,)]
+            assert binlog.source._snapshots._retry_at > time.monotonic() + 1, (
+                "most of the time is the stream's"
+            )
+        binlog.source._snapshots._retry_at = 0
+        assert (1,) in [e.key for e in binlog.read()]

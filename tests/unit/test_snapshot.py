@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import time
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from connectors.postgres.wal.chunks import Visibility
 from liberator.event import ABSENT, ChangeEvent, Operation, Position, Transaction
-from liberator.snapshot import Chunk, Progress, Window
+from liberator.snapshot import Chunk, Progress, Window, retry_at
 from tests.frames import SCHEMA
 
 #: What the chunk's snapshot sees of the transactions in these tests.
@@ -37,6 +38,13 @@ def everything(made, step=2):
         rows, _ = made.take(step)
         out += rows
     return out
+
+
+def test_the_longer_a_try_has_waited_the_later_is_the_next():
+    now = time.monotonic()
+    assert 0.015 < retry_at() - now < 0.5
+    assert 8 < retry_at(now - 1) - now < 10
+    assert 9 < retry_at(now - 1000) - now < 11
 
 
 def test_a_newer_change_replaces_the_chunks_row_and_an_older_one_does_not():

@@ -24,10 +24,8 @@ from connectors.mysql.catalog import Table
 from connectors.mysql.connection import Server
 from liberator.event import ChangeEvent, Events, Operation, Phase, Position, Row, Run, Transaction
 from liberator.schema import TableSchema
-from liberator.snapshot import Progress, Window, gives_values
+from liberator.snapshot import Progress, Window, gives_values, retry_at
 
-#: Seconds until a chunk is tried again that could not be read.
-_RETRY: Final = 0.02
 #: How many rows are read on their own before a table is rather read from its beginning.
 _STRAYS: Final = 1000
 _DROPPED: Final = "dropped"
@@ -281,7 +279,7 @@ class Snapshots(Watcher):
             self.progress.update(name, replace=False)
             return emptied
         target = self._target(table)
-        self._retry_at = time.monotonic() + _RETRY
+        began = time.monotonic()
         if not table.keyed or not chunkable(self._reader.schema(table)):
             whole = self._reader.read_whole(target, place)
             if whole is not None:
@@ -289,10 +287,12 @@ class Snapshots(Watcher):
                 self._whole, self._reading = whole, False
                 place.rest(whole.high)
                 self._refresh(name)
-            return None
-        reading = self._reader.begin(target, progress.strays or progress.cursor, place)
-        if reading is not None:
-            self._hold(reading)
+        else:
+            reading = self._reader.begin(target, progress.strays or progress.cursor, place)
+            if reading is not None:
+                self._hold(reading)
+        if self._chunk is None and self._whole is None:
+            self._retry_at = retry_at(began)
         return None
 
     def _target(self, table: Table) -> Target:
@@ -315,7 +315,7 @@ class Snapshots(Watcher):
         """Give a chunk up; it is read again soon."""
         self._chunk = None
         self._abandon_ahead()
-        self._retry_at = time.monotonic() + _RETRY
+        self._retry_at = retry_at()
         self._refresh(name)
 
     def _emit(self, chunk: Chunk, place: Transactions, limit: int) -> Events:
@@ -369,7 +369,7 @@ class Snapshots(Watcher):
             if whole.spoilt:
                 place.rest(None)
                 self._abandon(whole.table)
-                self._retry_at = time.monotonic() + _RETRY
+                self._retry_at = retry_at()
                 self._refresh(whole.table)
                 return None
             if place.position.major < whole.high or place.open:

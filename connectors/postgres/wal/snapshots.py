@@ -24,10 +24,8 @@ from connectors.sql.sink.table import TargetColumn
 from liberator import decoding
 from liberator.event import ChangeEvent, Events, Operation, Phase, Position, Row, Run, Transaction
 from liberator.schema import TableSchema
-from liberator.snapshot import Chunk, Progress, Window, gives_values
+from liberator.snapshot import Chunk, Progress, Window, gives_values, retry_at
 
-#: Seconds until a chunk is tried again that could not be read.
-_RETRY = 0.02
 #: How many moved rows are remembered before a table is rather read from its beginning.
 _STRAYS = 1000
 Whole = Iterator[tuple[TableSchema, Visibility, list[Row], int]]
@@ -225,12 +223,15 @@ class Snapshots:
             return emptied
         if self._reader is None:
             self._reader = ChunkReader(*self._connect())
+        began = time.monotonic()
         if table.keyed:
             self._hold(self._begin(table, progress.strays or progress.cursor, decoder))
+            if self._chunk is None:
+                self._retry_at = retry_at(began)
             return None
         whole = self._reader.read_whole(self._target(table), self._ready(table, decoder))
         if whole is None:
-            self._retry_at = time.monotonic() + _RETRY
+            self._retry_at = retry_at(began)
             return None
         self._whole = (name, whole)
         return self._go_on(decoder)
@@ -263,7 +264,7 @@ class Snapshots:
         assert self._reader is not None
         chunk = None if reading is None else self._reader.finish(reading)
         if reading is None or chunk is None:
-            self._retry_at = time.monotonic() + _RETRY
+            self._retry_at = retry_at()
             return
         chunk.schema = self._seen(reading.target.table.oid, chunk.schema)
         self._chunk = chunk
@@ -282,7 +283,7 @@ class Snapshots:
         """Give a chunk up; it is read again soon."""
         self._chunk = None
         self._abandon_ahead()
-        self._retry_at = time.monotonic() + _RETRY
+        self._retry_at = retry_at()
         self._refresh(name)
 
     def _emit(self, chunk: Chunk, decoder: ChangeDecoder, limit: int) -> Events:
