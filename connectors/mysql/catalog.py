@@ -18,6 +18,7 @@ from connectors.mysql.connection import Connection, Server, is_retryable, query,
 from connectors.mysql.types import CatalogColumn, TypeOptions, from_catalog
 from connectors.mysql.wire.gtid import GtidSet
 from connectors.mysql.wire.maria_gtid import MariaPosition
+from connectors.sql.sink.bookkeeping import CURSORS, TABLES
 from connectors.sql.statements import load
 from liberator.errors import ConfigError, SourceError
 from liberator.patterns import Patterns
@@ -93,13 +94,31 @@ def special(conn: Connection[Any]) -> list[tuple[str, str]]:
     return [(f"{schema}.{name}", kind) for schema, name, kind in query(conn, SQL["special"])]
 
 
+class Chosen:
+    """Whether a table, by its full name, is captured: ``patterns`` name it and ``ghosts`` do not. The
+    bookkeeping of our sinks must be named in full: each commit of a sink would be a change."""
+
+    def __init__(self, patterns: Sequence[str], ghosts: Sequence[str]):
+        self._named = frozenset(patterns)
+        self._wanted = Patterns(patterns)
+        self._ghost = Patterns(ghosts) if ghosts else None
+
+    def __call__(self, full_name: str) -> bool:
+        if not self._wanted(full_name) or self.ghost(full_name):
+            return False
+        return full_name.rpartition(".")[2] not in (CURSORS, TABLES) or full_name in self._named
+
+    def ghost(self, full_name: str) -> bool:
+        """Whether it belongs to a schema change under way."""
+        return self._ghost is not None and self._ghost(full_name)
+
+
 def captured(
     tables: Sequence[Table], patterns: Sequence[str], ghosts: Sequence[str], where: str
 ) -> list[Table]:
-    """The tables that ``patterns`` name and ``ghosts`` do not. Raises ConfigError if nothing is left;
-    ``where`` is the option."""
-    wanted, ghost = Patterns(patterns), Patterns(ghosts) if ghosts else None
-    out = [t for t in tables if wanted(t.full_name) and not (ghost and ghost(t.full_name))]
+    """The tables that are :class:`Chosen`. Raises ConfigError if nothing is left; ``where`` is the option."""
+    chosen = Chosen(patterns, ghosts)
+    out = [t for t in tables if chosen(t.full_name)]
     if not out:
         raise ConfigError(
             f"{where}: no table matches {', '.join(patterns)}",

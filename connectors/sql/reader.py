@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
+from connectors.sql.sink.bookkeeping import CURSORS, TABLES
 from liberator.errors import ConfigError, LiberatorError
 from liberator.event import Row
 from liberator.options import redact
@@ -133,9 +134,9 @@ class Reader(ABC):
 
     def chosen(self, patterns: Sequence[str], where: str, views: bool = False) -> list[SourceTable]:
         """The tables that ``patterns`` over ``schema.table`` name. Raises ConfigError if there is none;
-        ``where`` is the option."""
+        ``where`` is the option. The bookkeeping of our sinks must be named in full."""
         wanted = Patterns(patterns)
-        found = [t for t in self.tables(views) if wanted(t.full_name)]
+        found = [t for t in self.tables(views) if wanted(t.full_name) and not bookkeeping(t, patterns)]
         if not found:
             raise ConfigError(
                 f"{where}: no table matches {', '.join(patterns)}",
@@ -232,6 +233,11 @@ class Reader(ABC):
     @abstractmethod
     def horizons(self) -> Horizons:
         """What is settled at this database, asked over this connection."""
+
+
+def bookkeeping(table: SourceTable, patterns: Sequence[str]) -> bool:
+    """Whether a table is a sink's own, each of whose commits would be a change, and not named in full."""
+    return table.name in (CURSORS, TABLES) and not {table.name, table.full_name} & set(patterns)
 
 
 class UnknownShape(LiberatorError):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from connectors.sql import spelling
 from connectors.sql.clock import wall
-from connectors.sql.reader import Access, Reader, Selected, SourceTable, UnknownShape, digester
+from connectors.sql.reader import Access, Reader, Selected, SourceTable, UnknownShape, bookkeeping, digester
 from connectors.sql.statements import load
 from connectors.sqlite import types, values
 from connectors.sqlite.dialect import PATIENCE, RETRYABLE, path_of
@@ -110,7 +110,11 @@ class SqliteReader(Reader):
         def matches(wanted: Patterns, table: SourceTable) -> bool:
             return wanted(table.name) or wanted(table.full_name)
 
-        found = [t for t in self.tables(views) if matches(takes, t) and not (out and matches(out, t))]
+        found = [
+            t
+            for t in self.tables(views)
+            if matches(takes, t) and not (out and matches(out, t)) and not bookkeeping(t, patterns)
+        ]
         return found or super().chosen(patterns, where, views)
 
     def describe(self, table: SourceTable) -> TableSchema | None:

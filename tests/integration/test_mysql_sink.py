@@ -8,10 +8,12 @@ from dataclasses import astuple
 
 import pytest
 
+from connectors.sql.reader import open_reader
 from connectors.sql.sink.naming import shorten
 from liberator.errors import SinkError
 from liberator.schema import Kind
 from liberator.testing.events import create, delete, table, transaction, update
+from tests.binlog import reading
 from tests.fix_mysql import connected
 from tests.targets import MySqlTarget, at
 
@@ -297,3 +299,20 @@ def test_a_staged_update_finds_rows_by_the_key(target):
     found = str(plan)
     assert "eq_ref" in found or "Single-row index lookup on t using PRIMARY" in found
     assert target.query("select count(*) from orders where n = id and id % 9 = 0") == [(56,)]
+
+
+def test_the_bookkeeping_of_a_sink_is_captured_only_where_it_is_named(target):
+    target.execute("create table orders (id int primary key)")
+    target.apply([])
+    database = target.url.rpartition("/")[2]
+    with reading(target.url, name="shop") as binlog:
+        binlog.read()
+        target.apply([])
+        assert binlog.read() == []
+    with reading(target.url, name="books", tables=[f"{database}.liberator_cursors"]) as binlog:
+        assert [e.schema.table for e in binlog.read()] == ["liberator_cursors"]
+    with open_reader(target.url) as reader:
+        assert [t.name for t in reader.chosen(["*.*"], "tables") if t.schema == database] == ["orders"]
+        assert [t.name for t in reader.chosen([f"{database}.liberator_tables"], "tables")] == [
+            "liberator_tables"
+        ]

@@ -7,6 +7,7 @@ from contextlib import closing
 
 import pytest
 
+from connectors.sql.reader import open_reader
 from connectors.sqlite import dialect
 from liberator.config import load
 from liberator.errors import ConfigError, SinkError
@@ -123,3 +124,12 @@ def test_a_column_that_cannot_be_altered_says_why(target):
     with pytest.raises(SinkError, match="column note") as caught:
         target.apply(transaction(1, create(ORDERS, id=2, note="text")))
     assert "create it again" in caught.value.hint
+
+
+def test_the_bookkeeping_is_read_as_a_table_only_where_it_is_named(tmp_path):
+    target = SqliteTarget(tmp_path / "replica.db")
+    target.execute("create table orders (id integer primary key)")
+    target.apply([])
+    with open_reader(f"sqlite:///{tmp_path / 'replica.db'}") as reader:
+        assert [t.name for t in reader.chosen(["*"], "tables")] == ["orders"]
+        assert [t.name for t in reader.chosen(["liberator_cursors"], "tables")] == ["liberator_cursors"]

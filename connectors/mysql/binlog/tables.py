@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from connectors.mysql.binlog.options import BinlogOptions
-from connectors.mysql.catalog import SYSTEM, VERSIONED, Catalog
+from connectors.mysql.catalog import SYSTEM, VERSIONED, Catalog, Chosen
 from connectors.mysql.connection import translate
 from connectors.mysql.rows import RowsDecoder
 from connectors.mysql.table_map import TableMap
@@ -23,7 +23,6 @@ from connectors.mysql.types import from_table_map
 from connectors.mysql.wire.statements import Act, Statement
 from liberator.errors import SchemaError, SourceError
 from liberator.event import ABSENT, ChangeEvent, Phase, Row, Transaction
-from liberator.patterns import Patterns
 from liberator.schema import Kind, TableSchema
 
 #: The columns of MariaDB's sequences.
@@ -110,8 +109,7 @@ class Tables:
         self._options = options
         self._catalog = catalog
         self._fold = fold
-        self._patterns = Patterns(options.tables)
-        self._ghosts = Patterns(options.ghosts) if options.ghosts else None
+        self._chosen = Chosen(options.tables, options.ghosts)
         self._known = {name: TableSchema.from_json(schema) for name, schema in schemas.items()}
         self._altered = {name for name, schema in schemas.items() if schema.get("altered")}
         #: The columns of tables of which a snapshot has seen newer ones than the stream.
@@ -126,12 +124,7 @@ class Tables:
 
     def wanted(self, name: Name) -> bool:
         """Whether a table is captured."""
-        full = self.full_name(name)
-        return (
-            name[0].lower() not in SYSTEM
-            and self._patterns(full)
-            and not (self._ghosts is not None and self._ghosts(full))
-        )
+        return name[0].lower() not in SYSTEM and self._chosen(self.full_name(name))
 
     def full_name(self, name: Name) -> str:
         """``database.table`` as the catalog has it."""
@@ -377,7 +370,7 @@ class Tables:
         for old, new in pairs:
             if not self.wanted(new):
                 continue
-            ghost = self._ghosts is not None and self._ghosts(self.full_name(old))
+            ghost = self._chosen.ghost(self.full_name(old))
             if ghost:
                 # An online schema change: the same rows in a new form.
                 self.watcher.appeared(self.full_name(new))

@@ -6,7 +6,7 @@ stops a run before it fails in a less obvious way.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import psycopg
@@ -216,8 +216,8 @@ def _budget(facts: dict[str, Any]) -> Iterator[Finding]:
         )  # fmt: skip
 
 
-def status(conn: Connection, slot: str, state: State | None) -> SourceStatus:
-    """The slot's numbers. Raises the driver's errors."""
+def status(conn: Connection, slot: str, state: State | None, left_out: Sequence[str] = ()) -> SourceStatus:
+    """The slot's numbers; ``left_out`` are tables without a replica identity. Raises the driver's errors."""
     row = conn.execute(
         "select case when pg_is_in_recovery() then pg_last_wal_replay_lsn()"
         " else pg_current_wal_lsn() end::text"
@@ -225,6 +225,8 @@ def status(conn: Connection, slot: str, state: State | None) -> SourceStatus:
     now = parse_lsn(row[0]) if row else 0
     found = publication.read_slot(conn, slot)
     details: dict[str, Any] = {"slot": slot}
+    if left_out:
+        details["warnings"] = [f"not captured, for want of a replica identity: {', '.join(left_out)}"]
     retained = None
     if found is None:
         details["slot_state"] = "missing"

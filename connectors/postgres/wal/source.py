@@ -354,6 +354,9 @@ class PostgresWal(Source):
         assert self._conn is not None
         with translate("read the catalog"):
             found = self._captured_tables(self._conn)
+            if self.config.without_identity == "refuse":
+                # It may get its key a moment later; until then it is not published, and so not harmed.
+                found = {oid: t for oid, t in found.items() if t.identified or oid in self._tables}
             names = {t.oid: t.full_name for t in self._tables.values()}
             self._partitions.look(found.values())
             if {t.oid: t.full_name for t in found.values()} == names:
@@ -426,7 +429,10 @@ class PostgresWal(Source):
     def status(self, state: State | None) -> SourceStatus:
         """Lag and retained WAL in bytes, the slot's health."""
         with self._connect() as conn, translate("read the slot"):
-            return preflight.status(conn, self.slot, state)
+            refuse = self.config.without_identity == "refuse"
+            tables = self._captured_tables(conn).values() if refuse else ()
+            left_out = sorted(t.full_name for t in tables if not t.identified)
+            return preflight.status(conn, self.slot, state, left_out)
 
     def describe(self, position: Position) -> str:
         """The LSN; inside a transaction also the rows taken of it."""
