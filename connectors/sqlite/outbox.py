@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from connectors.sql.outbox.keeper import Keeper
 from connectors.sqlite.horizon import gives_again
@@ -23,6 +23,7 @@ _STEP = 0.004
 class SqliteKeeper(Keeper):
     """One table of a SQLite file."""
 
+    serial: ClassVar[bool] = True
     _version: Any = None
 
     def lease(self, slots: Sequence[int]) -> bool:

@@ -308,10 +308,11 @@ def test_parts_share_the_work_on_mysql(mysqls_database):
     assert not set(found[0]) & set(found[1])
 
 
+@pytest.mark.parametrize("together", [False, True], ids=["two transactions", "one transaction"])
 @pytest.mark.parametrize("drain_", ["mark", "delete"])
 @pytest.mark.parametrize("kind", ["database", "mysql_database", "mariadb_database"])
 def test_an_aggregates_events_keep_their_order_when_they_are_committed_between_two_pages(
-    request, kind, drain_
+    request, kind, drain_, together
 ):
     url = request.getfixturevalue(kind)
     connect = psycopg.connect if kind == "database" else lambda url: connected(url).thing
@@ -331,6 +332,9 @@ def test_an_aggregates_events_keep_their_order_when_they_are_committed_between_t
         event(slow, "A")  # with the lowest number
         for number in range(6):
             event(quick, f"other {number}")
+        if together:
+            event(slow, "A")
+            event(quick, "the last one")
         quick.commit()
         with opened(url, batch=2, drain=drain_) as source:
             while not (first := source.read().events):
@@ -341,8 +345,8 @@ def test_an_aggregates_events_keep_their_order_when_they_are_committed_between_t
             event(quick, "A")
             quick.commit()
             found = [Message._make(e.after) for e in first] + [m for _, m in drain(source, confirm=False)[0]]
-    assert [m.version for m in found if m.aggregate_id == "A"] == [1, 2]
-    assert len(found) == 8
+    assert [m.version for m in found if m.aggregate_id == "A"] == [1, 2, 3][: 3 if together else 2]
+    assert len(found) == (10 if together else 8)
 
 
 def test_a_notification_wakes_the_source(database):

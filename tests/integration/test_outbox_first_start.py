@@ -176,6 +176,33 @@ def test_what_comes_and_goes_while_older_rows_are_read_survives_a_crash(request,
             assert drain(source)[0] == []
 
 
+@pytest.mark.parametrize("kind", ["postgresql", "mysql", "mariadb"])
+def test_events_of_one_transaction_that_commits_between_two_pages_keep_their_order(request, kind):
+    postgres = kind == "postgresql"
+    url = request.getfixturevalue("database" if postgres else f"{kind}_database")
+    connect = psycopg.connect if postgres else lambda url: connected(url).thing
+    with closing(connect(url)) as slow, closing(connect(url)) as quick:
+        quick.cursor().execute(
+            DEBEZIUM["postgresql" if postgres else "mysql"].replace("id uuid", "no serial, id uuid")
+            if postgres
+            else DEBEZIUM["mysql"].replace("id char(36)", "no bigint auto_increment unique, id char(36)")
+        )
+        quick.commit()
+        with opened(url, capture="log", batch=2, columns={"id": "no", "event_id": "id"}) as source:
+            for connection in () if postgres else (slow, quick):
+                connection.begin()
+            for connection, what in (
+                (slow, "slow 1"), (quick, "a"), (quick, "b"), (slow, "slow 2"), (quick, "c"),
+            ):  # fmt: skip
+                insert(connection, what)
+            quick.commit()
+            first = eventually(lambda: source.read().events)
+            slow.commit()
+            found = [*(e.after[2] for e in first), *(m.aggregate_id for _, m in drain(source)[0])]
+    assert [what for what in found if what.startswith("slow")] == ["slow 1", "slow 2"]
+    assert sorted(found) == ["a", "b", "c", "slow 1", "slow 2"]
+
+
 def test_after_a_gap_the_rows_of_the_table_come_again_under_their_ids(database):
     """Which of them lie before the gap nobody knows, so none is left out."""
     with closing(psycopg.connect(database, autocommit=True)) as db:

@@ -2,10 +2,9 @@
 
 They are read in the order of their numbers, after the log source has noted where it begins: what committed
 before that is seen here. What commits later comes from the log; a row of it that is seen here as well is left
-out there, for the state says which rows were read. Only numbers up to the greatest one of the beginning are
-read: a later event of an aggregate, whose earlier one is not committed when its number is passed, has a
-number above that, so events of an aggregate stay in their order. After a crash all is looked at once more,
-and what was read is left out.
+out there, for the state says which rows were read. All pages are of one view of the table: it shows no event
+of an aggregate without the ones before it, so they stay in their order. After a crash all is looked at once
+more, and what was read is left out.
 
 A commit is in the log before others see it, for a moment, or for as long as a synchronous standby or a
 semi-synchronous replica does not answer. Such a one may lie before the log's beginning, and then the log does
@@ -15,6 +14,7 @@ not tell of it. So nothing is read before all who were writing after that beginn
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 
 from connectors.sql.horizon import Ended
@@ -55,37 +55,35 @@ class Before:
         self._number = number if number is not None and number.type.kind in INTEGERS else None
         names = ", ".join(reader.quote(c.name) for c in schema.columns)
         self._select = f"select {names} from {reader.relation(table)}"
-        self._relation = reader.relation(table)
         by = self._number or created or layout.schema.columns[layout.columns["event_id"]]
         self._order = reader.quote(by.name)
         self._after = ""
-        self._bound: list[str] | None = []
-        self._ready = False
+        self._ready = self._ended = False
+        self._view = ExitStack()
         self._writers = Ended(reader.horizons().unseen([(table.schema, table.name)]))
 
     def close(self) -> None:
         """Let go of the connection."""
+        with suppress(SourceError):
+            self._view.close()
         self._reader.close()
 
     def _begin(self) -> bool:
-        """Whether reading can begin: up to where, is known then."""
+        """Whether reading can begin."""
         if not self._writers.look():
             time.sleep(_PAUSE)
             return False
         self._ready = True
-        if self._number is not None:
-            (found,) = self._reader.fetch(f"select max({self._order}) from {self._relation}")
-            self._bound = None if found[0] is None else [f"{self._order} <= {int(found[0])}"]
+        self._view.enter_context(self._reader.transaction("read"))
         return True
 
     def read(self) -> Batch | None:
         """The next rows; None when all were read."""
         if not self._ready and not self._begin():
             return Batch([], self._state())
-        if self._bound is None:
+        if self._ended:
             return None
-        conditions = self._bound + ([self._after] if self._after else [])
-        where = f" where {' and '.join(conditions)}" if conditions else ""
+        where = f" where {self._after}" if self._after else ""
         limit = f" limit {self._options.batch}" if self._number is not None else ""
         sql = f"{self._select}{where} order by {self._order}{limit}"
         budget = _BUDGET if self._number is not None else 1 << 40
@@ -98,7 +96,8 @@ class Before:
                 if self._published is None or row[self._published] is None:
                     events.append(self._event(row))
         if not rows or self._number is None:
-            self._bound = None
+            self._ended = True
+            self._view.close()
         else:
             self._after = f"{self._order} > {self._layout.identity(rows[-1])}"
         return Batch(events, self._state())

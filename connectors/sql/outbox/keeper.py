@@ -11,6 +11,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from importlib import import_module
+from typing import ClassVar
 
 from connectors.sql.reader import Reader, SourceTable
 from liberator.schema import Column
@@ -26,6 +27,9 @@ KEEPERS = {
 
 class Keeper(ABC):
     """Looks after one outbox table over the connection of ``reader``."""
+
+    #: Whether writers wait for each other, so that rows are committed in the order of their numbers.
+    serial: ClassVar[bool] = False
 
     def __init__(self, reader: Reader, table: SourceTable):
         self.reader = reader

@@ -12,7 +12,9 @@ stored with them in one step, so after a crash they are marked when the table is
 again. Marked are exactly the rows that were read, never "all up to here".
 
 **Order.** Events of one aggregate are read in the order of their numbers. That is the order in which they
-were published if the application holds the aggregate's row, or a version of it, while it publishes.
+were published if the application holds the aggregate's row, or a version of it, while it publishes. All pages
+of a sweep are of one view of the table, from its lowest number on: what is committed between two pages could
+else show an event in the later page, and the one before it, of the same aggregate, in one that has gone by.
 
 Positions: ``major`` is a moment by the database's clock, in nanoseconds: everything that was committed then
 is read. The events of a page lie between two such moments, as one transaction: which of them were committed
@@ -23,6 +25,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack, suppress
 from typing import Any
 
 from connectors.sql.horizon import Bound, Horizon, Subject
@@ -39,6 +42,8 @@ from liberator.source import Batch, State
 
 #: Seconds that one read waits for something to come.
 WAIT = 0.05
+#: Seconds that a sweep lasts at most, before the next one begins with what it has left.
+LONGEST = 5.0
 #: Positions in a microsecond: more than there can be pages.
 NANOSECONDS = 1000
 _NOTHING: dict[str, Any] = {}
@@ -54,6 +59,7 @@ class Polled:
         self._reader: Reader = open_reader(options.url, f"liberator {name}")
         self._aside = Aside(lambda: open_reader(options.url, f"liberator {name} marks"))
         self._marking = False  # the first of the unmarked pages
+        self._view = ExitStack()
         try:
             self._open(state)
         except BaseException:
@@ -65,6 +71,8 @@ class Polled:
         try:
             self._aside.close()
         finally:
+            with suppress(SourceError):
+                self._view.close()
             self._reader.close()
 
     # -- opening -----------------------------------------------------------------------------------
@@ -194,6 +202,7 @@ class Polled:
         try:
             return self._page(self._sweep)
         except UnknownShape:
+            self._leave()
             self._describe()
             return self._batch([])
 
@@ -207,26 +216,17 @@ class Polled:
         self._due = time.monotonic() + self._options.poll_interval
         self._forget()
         if self._horizon is None:
-            self._sweep = _Sweep(self._bound())
+            self._sweep = _Sweep(Bound("true", self._reader.now()))
+            if self.numbers.number is not None and not self._keeper.serial:
+                self._view.enter_context(self._reader.transaction("read"))
         else:
             self._sweep = _Sweep(self._horizon.look(), self._cursor)
         return True
 
-    def _bound(self) -> Bound:
-        """How far a sweep goes: to the greatest number that is there when it begins.
-
-        Not further: what is committed while one page is read after the other could show an event in a later
-        page and the one before it, of the same aggregate, in an earlier page that has gone by. A number up to
-        this one was given out before, so whoever waited for another's commit before taking it did so before,
-        too: all pages show that other one.
-        """
-        now = self._reader.now()
-        number = self.numbers.number
-        if number is None:
-            return Bound("true", now)
-        name = self._reader.quote(number.name)
-        ((greatest,),) = self._reader.fetch(f"select max({name}) from {self._relation}")
-        return Bound(None if greatest is None else f"{name} <= {greatest}", now)
+    def _leave(self) -> None:
+        """The sweep is over, and so is its view."""
+        self._sweep = None
+        self._view.close()
 
     def _page(self, sweep: _Sweep) -> Batch:
         if sweep.bound.condition is None:
@@ -249,27 +249,39 @@ class Polled:
             self._take(fresh)
         if found.whole and len(found.rows) < limit:
             return self._swept(sweep, events)
-        self._forget()
-        if number is not None:
+        self._forget(sweep.after)
+        if time.monotonic() > sweep.end:
+            self._leave()
+            self._due = 0.0
+        elif number is not None:
             self._reader.ahead(self._statement(sweep)[0])
         return self._batch(events)
 
-    def _forget(self) -> None:
-        """What is asked for from now on shows no row that was marked before."""
-        self._read.difference_update(self._gone)
-        self._gone.clear()
+    def _forget(self, passed: str | None = None) -> None:
+        """What is asked for from now on shows no row that was marked before. In the middle of a sweep, whose
+        view is older, only those of which it has ``passed`` the number are not shown again."""
+        last = None if passed is None else int(passed)
+        shown = [] if last is None else [i for i in self._gone if int(i) > last]
+        self._read.difference_update(set(self._gone).difference(shown))
+        self._gone = shown
 
     def _statement(self, sweep: _Sweep) -> tuple[str, int]:
         """What selects the next page, and how many rows that is at most."""
         assert sweep.bound.condition is not None
         limit = self._options.batch
-        conditions = [*self._conditions, sweep.bound.condition]
+        conditions = [
+            *self._conditions,
+            *([] if sweep.bound.condition == "true" else [sweep.bound.condition]),
+        ]
         number = self.numbers.number
         if number is None:
             limit += len(self._read)  # they come again
         elif sweep.after is not None:
             conditions.append(f"{self._reader.quote(number.name)} > {sweep.after}")
-        return f"{self._select} where {' and '.join(conditions)} order by {self._order} limit {limit}", limit
+        return (
+            f"{self._select} where {' and '.join(conditions) or 'true'} order by {self._order} limit {limit}",
+            limit,
+        )
 
     def _take(self, fresh: list[str]) -> None:
         """These rows are on their way into the log."""
@@ -286,7 +298,7 @@ class Polled:
         """The sweep is over: all that was committed when it began is read."""
         epoch, major, _ = self._position
         self._position = Position(epoch, max(major, sweep.bound.covered * NANOSECONDS))
-        self._sweep = None
+        self._leave()
         return self._batch(events, sweep.bound.covered)
 
     def _batch(self, events: list[ChangeEvent], timestamp: int = 0) -> Batch:
@@ -359,10 +371,12 @@ class Polled:
 
 
 class _Sweep:
-    """One pass over the table; ``after`` is the number of the last row read."""
+    """One pass over the table; ``after`` is the number of the last row read, ``end`` when it has lasted long
+    enough for the database, which keeps for its view what was deleted since."""
 
-    __slots__ = ("after", "bound")
+    __slots__ = ("after", "bound", "end")
 
     def __init__(self, bound: Bound, after: str | None = None):
         self.bound = bound
         self.after = after
+        self.end = time.monotonic() + LONGEST
