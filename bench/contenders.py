@@ -30,6 +30,8 @@ from liberator.log import Log
 PATIENCE = 600.0
 #: Seconds without a row after which a contender that tells its progress counts as stuck.
 STUCK = 30.0
+#: Seconds between two looks at a contender's memory.
+LOOK = 0.2
 
 
 class Source(Protocol):
@@ -78,8 +80,12 @@ def measure(contender: Contender, rows: int, begin: Callable[[], None]) -> Readi
         before = wait(contender.taken, 0.002)
         gauge = Gauge(contender.pids())
         taken, since = before, time.monotonic()
+        looked = since
         while taken < rows:
             time.sleep(0.005)
+            if time.monotonic() - looked > LOOK:
+                looked = time.monotonic()
+                gauge.look(contender.pids())
             now = contender.taken()
             if now > taken:
                 taken, since = now, time.monotonic()

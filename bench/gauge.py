@@ -33,31 +33,44 @@ class Reading:
 
 
 class Gauge:
-    """Measures some processes from its creation on."""
+    """Measures some processes from its creation on, and their children that end meanwhile."""
 
     def __init__(self, pids: Iterable[int]):
-        self._pids = list(pids)
+        self._pids = set(pids)
+        self._peak = 0
         self._cpu = self._spent()
         self._began = time.monotonic()
 
     def read(self, rows: int) -> Reading:
         """What has been spent on ``rows`` so far."""
         seconds = time.monotonic() - self._began
-        memory = max((_peak(pid) for pid in self._pids), default=0)
-        return Reading(rows, seconds, self._spent() - self._cpu, memory)
+        self.look(())
+        return Reading(rows, seconds, self._spent() - self._cpu, self._peak)
+
+    def look(self, pids: Iterable[int]) -> None:
+        """Take note of the memory, and of processes that have begun."""
+        self._pids.update(pids)
+        self._peak = max(self._peak, *map(_peak, self._pids))
 
     def _spent(self) -> float:
         return sum(_cpu(pid) for pid in self._pids)
 
 
 def _cpu(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except FileNotFoundError:
+        return 0.0  # its parent has it
     # its own, and that of children which have ended
     return sum(map(int, fields[11:15])) / TICK
 
 
 def _peak(pid: int) -> int:
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except FileNotFoundError:
+        return 0
+    for line in lines:
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024
     return 0
