@@ -41,6 +41,7 @@ class PostgresReader(Reader):
     """One connection to one Postgres database (13 to 18)."""
 
     transactional_ddl: ClassVar[bool] = True
+    limits_first: ClassVar[bool] = True
     clock: ClassVar[str] = "clock_timestamp()"
     longest_name: ClassVar[int | None] = 63
 

@@ -82,6 +82,9 @@ class Reader(ABC):
     clock: ClassVar[str] = "current_timestamp"
     #: Whether ``(a, b) > (1, 2)`` is looked up in an index.
     row_values: ClassVar[bool] = True
+    #: Whether :meth:`page` limits rows before it bounds them: with a bound on either side the planner of a
+    #: table without statistics expects few rows, and sorts all that are left for each page.
+    limits_first: ClassVar[bool] = False
     #: The longest identifier, in bytes; None: no limit.
     longest_name: ClassVar[int | None] = None
     #: What becomes of dates that are none, where a database has such; set before connecting.
@@ -223,6 +226,25 @@ class Reader(ABC):
         """What stands between ``select`` and ``from`` for all of a table's columns, in order."""
         return ", ".join(map(self.quote, schema.names))
 
+    def page(
+        self,
+        columns: str,
+        source: str,
+        conditions: Sequence[str],
+        order: str,
+        limit: int,
+        bound: str | None = None,
+    ) -> str:
+        """A select of the first ``limit`` rows of an order for which the conditions hold, as far as they lie
+        within ``bound``, a condition on what is ordered by: fewer rows than ``limit`` are the last ones."""
+        bounds = [] if bound is None or bound == "true" else [f"({bound})"]
+        if bounds and self.limits_first:
+            rows = f"select * from {source}{_where(conditions)} order by {order} limit {limit}"
+            return f"select {columns} from ({rows}) as page{_where(bounds)} order by {order}"
+        return (
+            f"select {columns} from {source}{_where([*bounds, *conditions])} order by {order} limit {limit}"
+        )
+
     # -- what is settled ---------------------------------------------------------------------------
 
     def commit_column(self, table: SourceTable, column: str) -> list[Managed]:
@@ -244,6 +266,10 @@ class UnknownShape(LiberatorError):
     """Rows that are not what the schema says: the table was changed. Describe it again."""
 
     retryable = True
+
+
+def _where(conditions: Sequence[str]) -> str:
+    return f" where {' and '.join(conditions)}" if conditions else ""
 
 
 def open_reader(url: str, application: str = "liberator", zero_dates: ZeroDates = "null") -> Reader:

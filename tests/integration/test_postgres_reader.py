@@ -83,3 +83,19 @@ def test_what_was_begun_on_a_connection_that_broke_is_an_error_of_its_own(orders
     with pytest.raises(SourceError) as caught:
         reader.select(ALL, schema)
     assert caught.value.retryable
+
+
+def test_a_page_between_two_bounds_is_found_in_the_index_without_statistics(orders, monkeypatch):
+    """A planner that knows nothing expects a few rows between two bounds, and sorts them."""
+    reader, _, db = orders
+    db.execute("create table fresh (id int primary key, note text) with (autovacuum_enabled = false)")
+    db.execute("insert into fresh select n, repeat('x', 50) from generate_series(1, 100000) n")
+
+    def plan():
+        page = reader.page("id, note", "fresh", ["(id > 50000)"], "id", 1000, "id <= 90000")
+        assert [row[0] for row in reader.fetch(page)] == list(range(50_001, 51_001))
+        return "".join(line for (line,) in reader.fetch(f"explain {page}"))
+
+    assert "Sort" not in plan()
+    monkeypatch.setattr(PostgresReader, "limits_first", False)
+    assert "Sort" in plan(), "the plain statement is no better: the other is not needed"

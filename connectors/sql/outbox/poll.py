@@ -165,7 +165,7 @@ class Polled:
             conditions.append(f"{self._keeper.slot(aggregate)} % {of} = {int(number_of) - 1}")
         by = [number] if number else [*([created] if created else []), *key]
         self._order = ", ".join(reader.quote(c.name) for c in by) or names
-        self._select, self._conditions = f"select {names} from {self._relation}", conditions
+        self._names, self._conditions = names, conditions
 
     def _settled(self) -> Horizon:
         return self._reader.horizons().incrementing(self._subject())
@@ -267,21 +267,13 @@ class Polled:
 
     def _statement(self, sweep: _Sweep) -> tuple[str, int]:
         """What selects the next page, and how many rows that is at most."""
-        assert sweep.bound.condition is not None
-        limit = self._options.batch
-        conditions = [
-            *self._conditions,
-            *([] if sweep.bound.condition == "true" else [sweep.bound.condition]),
-        ]
-        number = self.numbers.number
+        limit, number, conditions = self._options.batch, self.numbers.number, list(self._conditions)
         if number is None:
             limit += len(self._read)  # they come again
         elif sweep.after is not None:
             conditions.append(f"{self._reader.quote(number.name)} > {sweep.after}")
-        return (
-            f"{self._select} where {' and '.join(conditions) or 'true'} order by {self._order} limit {limit}",
-            limit,
-        )
+        bound = sweep.bound.condition
+        return self._reader.page(self._names, self._relation, conditions, self._order, limit, bound), limit
 
     def _take(self, fresh: list[str]) -> None:
         """These rows are on their way into the log."""

@@ -54,24 +54,26 @@ class Follower:
         self._only = only
         self.columns = list(dict.fromkeys([*columns, *(c.name for c in target.schema.key_columns)]))
 
-    def pieces(self, cursor: Cursor | None, conditions: Sequence[str] = ()) -> Iterator[Piece]:
-        """All rows behind ``cursor`` for which the conditions hold, some at a time. While one piece
-        leaves, the server sends the next, if nobody asks it for anything else."""
+    def pieces(
+        self, cursor: Cursor | None, conditions: Sequence[str] = (), bound: str | None = None
+    ) -> Iterator[Piece]:
+        """All rows behind ``cursor`` for which the conditions hold, up to ``bound``, some at a time. While
+        one piece leaves, the server sends the next, if nobody asks it for anything else."""
         while True:
-            piece = self._read(cursor, conditions)
+            piece = self._read(cursor, conditions, bound)
             cursor = piece.cursor
             if not piece.last:
-                self._reader.ahead(self._statement(cursor, conditions)[0])
+                self._reader.ahead(self._statement(cursor, conditions, bound)[0])
             if piece.rows:
                 yield piece
             if piece.last:
                 return
 
-    def _read(self, cursor: Cursor | None, conditions: Sequence[str]) -> Piece:
+    def _read(self, cursor: Cursor | None, conditions: Sequence[str], bound: str | None) -> Piece:
         reader, target, options = self._reader, self._target, self._options
         for _ in range(_PATIENCE):
             schema = self._only or target.schema
-            sql, places = self._statement(cursor, conditions)
+            sql, places = self._statement(cursor, conditions, bound)
             try:
                 selected = reader.select(sql, schema, options.batch_bytes, places)
             except UnknownShape:
@@ -84,7 +86,9 @@ class Follower:
             return Piece(selected.rows, selected.last, last, reader.now())
         raise SourceError(f"{target.name} changes faster than it can be read", retryable=True)
 
-    def _statement(self, cursor: Cursor | None, conditions: Sequence[str]) -> tuple[str, list[int]]:
+    def _statement(
+        self, cursor: Cursor | None, conditions: Sequence[str], bound: str | None
+    ) -> tuple[str, list[int]]:
         """What asks for the rows behind ``cursor``, and the places of the columns that are its next value."""
         reader, target = self._reader, self._target
         schema = self._only or target.schema
@@ -95,11 +99,8 @@ class Follower:
         names = [reader.place(schema.columns[i]) for i in places]
         if cursor is not None:
             where.append(self._behind(names, cursor))
-        order = ", ".join(names)
-        return (
-            f"select {reader.listed(schema)} from {target.source}"
-            f"{' where ' if where else ''}{' and '.join(where)} order by {order} limit {self._options.batch}"
-        ), places
+        columns, order = reader.listed(schema), ", ".join(names)
+        return reader.page(columns, target.source, where, order, self._options.batch, bound), places
 
     def _behind(self, names: Sequence[str], cursor: Cursor) -> str:
         """The condition that a row lies behind the cursor."""

@@ -83,10 +83,10 @@ class Passes:
             # Another column is followed now: a place in the old order says nothing in the new one.
             self._progress.again(target.name)
             known = None
-        conditions = [bound.condition, condition]
+        conditions = [condition]
         if target.column(columns[0]).nullable and bound.condition == "true":
             conditions.append(f"{self._reader.quote(columns[0])} is not null")
-        for piece in follower.pieces(tuple(known["at"]) if known else None, conditions):
+        for piece in follower.pieces(tuple(known["at"]) if known else None, conditions, bound.condition):
             first = self._progress[target.name]["state"] != "done"
             self._progress.update(target.name, **{place: {"by": follower.columns, "at": list(piece.cursor)}})
             yield self._read_rows(target, piece, first)
