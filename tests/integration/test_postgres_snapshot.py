@@ -235,6 +235,19 @@ def test_a_condition_over_a_column_that_is_dropped_meanwhile_is_an_error(databas
             wal.read()
 
 
+@pytest.mark.parametrize("limits", [{"chunk": 7}, {"chunk_bytes": 10_000}], ids=["rows", "bytes"])
+def test_more_rows_than_a_chunk_holds_that_move_to_before_it_are_all_read(database, limits):
+    """Their unchanged columns are not sent, and no chunk that comes has them."""
+    run(database, *TABLE.strip().split(";\n"))
+    mirror = Mirror()
+    with reading(database, batch=5, **limits) as wal:
+        while not mirror.rows:
+            mirror.apply(wal.step().events)
+        run(database, "update t set id = -id where id > 350")
+        mirror.apply(wal.read())
+    assert mirror.rows["t"] == table_of(database)
+
+
 def test_wide_rows_end_a_chunk_by_bytes(database):
     run(
         database,

@@ -179,6 +179,8 @@ class ChunkReader:
         :meth:`abandon` nothing else can be read."""
         name = target.table.full_name
         limit = min(target.rows, self._limits.get(name, target.rows))
+        if place is not None and not isinstance(place[0], str):
+            place = place[:limit]
         strays: tuple[Key, ...] = () if place is None or isinstance(place[0], str) else place
         reading = None
         with self._attempt(target.table):
@@ -210,6 +212,8 @@ class ChunkReader:
                 # The rest of the result is of no use, and the server would go on sending it.
                 self.close()
                 self._limits[name] = max(1, len(starts))
+                if len(starts) < len(strays):
+                    return None  # which of them these are is not told: fewer are asked for next time
             high = self._marks.high(self._ready)
             key = _key_text(schema, self._server)
             last = whole and len(starts) < reading.limit and not strays

@@ -120,12 +120,15 @@ class ChunkReader:
         self._catalog = catalog
         self._decoder: Decoder | None = None
         self._missing = 0.0  # when a column was first found missing
+        self._fewer: int | None = None  # how many rows of given keys fit into a chunk
 
     def begin(self, target: Target, place: Place, ready: Callable[[Visibility], bool]) -> Reading | None:
         """Have the server begin with the chunk behind ``place`` (a key; None: the first), or with the rows
         of these keys (several). None if it cannot be read now: ``ready`` refused its snapshot, or a lock or
         a change of the table stands in the way."""
         reading = None
+        if place is not None and not isinstance(place[0], str):
+            place = place[: min(target.rows, self._fewer or target.rows)]
         try:
             self._conn.execute("begin isolation level repeatable read read only")
             began = self._begin(target.table, ready)
@@ -180,8 +183,11 @@ class ChunkReader:
             with translate(f"read a chunk of {target.table.full_name}"):
                 raise exc
         lines = reading.lines
-        lines.offer(ended=True)
         strays = () if place is None or isinstance(place[0], str) else place
+        if reading.short and len(lines) < len(strays):
+            self._fewer = len(lines)
+            return None  # which of them these are is not told: fewer are asked for next time
+        lines.offer(ended=True)
         last = not reading.short and len(lines) < target.rows and not strays
         keys = [schema.columns[i].name for i in schema.key]
         return Chunk(
