@@ -165,7 +165,8 @@ def test_ddl_right_behind_the_first_chunk_is_not_missed_by_its_rows(mysqls_datab
 @pytest.mark.parametrize("limits", [{"chunk": 7}, {"chunk_bytes": 300}], ids=["rows", "bytes"])
 def test_more_inserts_of_which_not_all_is_told_than_a_chunk_holds_are_all_read(mysqls_database, limits):
     url = mysqls_database
-    run(url, "create table t (id int primary key, a int not null default 3, b varchar(40) default 'it is')")
+    wide = "it is " * 1000  # so that the rows of one read come in more than one piece
+    run(url, f"create table t (id int primary key, a int not null default 3, b varchar(8000) default '{wide}')")
     with reading(url, batch=5, **limits) as binlog:
         binlog.read()
         run(
@@ -178,7 +179,7 @@ def test_more_inserts_of_which_not_all_is_told_than_a_chunk_holds_are_all_read(m
         )
         sink = {}
         play(sink, binlog.read())
-    assert sink == {n: {"id": n, "a": 3, "b": "it is"} for n in range(1, 41)}
+    assert sink == {n: {"id": n, "a": 3, "b": wide} for n in range(1, 41)}
 
 
 def test_a_lock_delays_a_chunk_and_not_the_stream(mysqls_database):
