@@ -17,6 +17,7 @@ import pickle
 import queue
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -30,8 +31,10 @@ from liberator.process import STOP_SIGNALS, isolated
 
 #: Rows after which a second process is worth its start, and the memory that it takes.
 WORTH: Final = 50_000
-#: Seconds in which an answer must come.
+#: Seconds in which an answer must come, and a block be taken.
 PATIENCE: Final = 10.0
+#: Bytes that may be on their way, if the system allows it: a few blocks, so that who sends seldom waits.
+_BUFFER: Final = 1 << 20
 _ORDER, _BLOCK = b"o", b"b"
 
 Decode = Callable[[bytes], list[Row]]
@@ -61,6 +64,11 @@ class Decoder:
     def _start(self) -> None:
         ours, theirs = socket.socketpair()
         with ours, theirs:
+            for end in (ours, theirs):
+                end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)
+            seconds, rest = divmod(PATIENCE, 1)
+            patience = struct.pack("@ll", int(seconds), int(rest * 1_000_000))
+            ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, patience)
             # It ends with its line, not by signals that mean the whole group.
             blocked = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
             try:

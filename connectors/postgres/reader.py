@@ -17,7 +17,8 @@ from connectors.postgres import copy_out
 from connectors.postgres.catalog import Catalog, Table, all_tables
 from connectors.postgres.connection import Connection, connect, literal, quote, translate
 from connectors.postgres.types import text as pg_text
-from connectors.postgres.types.copying import compile_copy_decoder, unescape
+from connectors.postgres.types.copying import compile_block_decoder
+from connectors.postgres.types.escapes import unescape
 from connectors.postgres.types.values import UnknownLabel
 from connectors.sql import spelling
 from connectors.sql.clock import wall
@@ -163,10 +164,10 @@ class PostgresReader(Reader):
                 lines, whole = self._copy(sql, budget)
             except (psycopg.errors.UndefinedColumn, psycopg.errors.UndefinedTable) as exc:
                 raise UnknownShape(f"{schema.schema}.{schema.table} is not what it was") from exc
-        decode = compile_copy_decoder(schema)
+        decode = compile_block_decoder(schema)
         try:
             last = _literals(lines[-1], schema, places) if lines and places else ()
-            return Selected(list(map(decode, lines)), whole, last)
+            return Selected(decode(b"".join(lines)), whole, last)
         except UnknownLabel as exc:
             self._catalog = None
             raise UnknownShape(f"{schema.schema}.{schema.table} has a new enum label") from exc

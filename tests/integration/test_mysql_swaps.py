@@ -167,7 +167,10 @@ def test_ddl_right_behind_the_first_chunk_is_not_missed_by_its_rows(mysqls_datab
 def test_more_inserts_of_which_not_all_is_told_than_a_chunk_holds_are_all_read(mysqls_database, limits):
     url = mysqls_database
     wide = "it is " * 1000  # so that the rows of one read come in more than one piece
-    run(url, f"create table t (id int primary key, a int not null default 3, b varchar(8000) default '{wide}')")
+    run(
+        url,
+        f"create table t (id int primary key, a int not null default 3, b varchar(8000) default '{wide}')",
+    )
     with reading(url, batch=5, **limits) as binlog:
         binlog.read()
         run(

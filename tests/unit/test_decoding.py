@@ -79,6 +79,16 @@ def test_one_that_does_not_answer_is_not_waited_for_for_ever(decoder, monkeypatc
     assert decoder.process.returncode == -signal.SIGKILL
 
 
+def test_one_that_takes_nothing_is_not_waited_for_for_ever(monkeypatch):
+    monkeypatch.setattr(decoding, "PATIENCE", 0.2)
+    with closing(Decoder()) as made:
+        os.kill(made.process.pid, signal.SIGSTOP)
+        numbers = [made.give(A, b"one " * 1_000_000) for _ in range(5)]
+        assert not made.ready
+        assert [made.take(n) for n in numbers] == [None] * 5
+        assert made.process.returncode == -signal.SIGKILL
+
+
 def test_where_no_process_can_be_started_it_is_never_ready(monkeypatch):
     def refuse(*_args, **_options):
         raise BlockingIOError("Resource temporarily unavailable")

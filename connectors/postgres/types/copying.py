@@ -1,27 +1,23 @@
-"""Row decoders for ``copy (select …) to stdout`` in text format, compiled once per table version.
+"""Decoders for ``copy (select …) to stdout`` in text format, compiled once per table version: of a line, and
+of a block of lines, column by column, which takes two thirds of the time.
 
 The same values as a pgoutput tuple's: the text of a column is parsed by the same functions.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Final
 
-from connectors.postgres.types.inline import Writer, row
+from connectors.postgres.types.escapes import unescape
+from connectors.postgres.types.inline import TROUBLE, Writer, row
 from connectors.postgres.wal.tuples import ColumnReader
 from liberator.event import Row
 from liberator.schema import TableSchema
 
-_ESCAPED: Final = re.compile(r"\\(.?)", re.DOTALL)
-_CHARACTERS: Final = {"\\": "\\", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
-
-
-def unescape(field: str) -> str:
-    """The text of one field. Raises KeyError for an escape that the server does not write."""
-    return _ESCAPED.sub(lambda match: _CHARACTERS[match[1]], field)
+#: Bytes of lines that are decoded at once: their texts and fields take several times as much.
+_AT_ONCE: Final = 1 << 20
 
 
 def compile_copy_decoder(schema: TableSchema) -> Callable[[bytes], Row]:
@@ -32,7 +28,34 @@ def compile_copy_decoder(schema: TableSchema) -> Callable[[bytes], Row]:
     costs nothing as long as it is the same, and it becomes better as the table's rows become known: ask
     once per chunk.
     """
-    return _compiler(schema).decode()
+    return _compiler(schema).line()
+
+
+def compile_block_decoder(schema: TableSchema) -> Callable[[bytes], list[Row]]:
+    """A function from lines, each with its newline and one behind the other, to their rows. Otherwise as
+    :func:`compile_copy_decoder`."""
+    line, block = _compiler(schema).line(), _compiler(schema).block()
+
+    def decode(lines: bytes) -> list[Row]:
+        if len(lines) <= _AT_ONCE:
+            return piece(lines)
+        rows: list[Row] = []
+        start = 0
+        while start < len(lines):
+            end = (
+                lines.rfind(b"\n", start, start + _AT_ONCE) + 1 or lines.find(b"\n", start) + 1 or len(lines)
+            )
+            rows += piece(lines[start:end])
+            start = end
+        return rows
+
+    def piece(lines: bytes) -> list[Row]:
+        try:
+            return block(lines)
+        except TROUBLE:
+            return list(map(line, lines.removesuffix(b"\n").split(b"\n") if lines else ()))
+
+    return decode
 
 
 @lru_cache(maxsize=64)
@@ -41,25 +64,35 @@ def _compiler(schema: TableSchema) -> _Compiler:
 
 
 class _Compiler:
-    """Compiles a table's decoder, again when columns have turned out to have many values."""
+    """Compiles a table's decoders, again when columns have turned out to have many values."""
 
     def __init__(self, schema: TableSchema):
         self._schema = schema
         self._plain: set[int] = set()
-        self._writer: Writer | None = None
-        self._decode: Callable[[bytes], Row] | None = None
+        self._line: Callable[[bytes], Row] | None = None
+        self._block: Callable[[bytes], list[Row]] | None = None
+        self._writer = self._write()
 
-    def decode(self) -> Callable[[bytes], Row]:
-        """The decoder for now."""
-        if self._decode is None:
-            self._writer = Writer(self._schema, False, self._plain, self._forget)
-            self._decode = _compile(self._schema, self._writer)
-        return self._decode
+    def _write(self) -> Writer:
+        return Writer(self._schema, False, self._plain, self._forget)
+
+    def line(self) -> Callable[[bytes], Row]:
+        """The decoder of a line, for now."""
+        if self._line is None:
+            self._line = _compile(self._schema, self._writer)
+        return self._line
+
+    def block(self) -> Callable[[bytes], list[Row]]:
+        """The decoder of a block, for now; it raises one of TROUBLE where lines must be looked at one by
+        one."""
+        if self._block is None:
+            self._block = _compile_block(self._schema, self._writer)
+        return self._block
 
     def _forget(self) -> None:
-        assert self._writer is not None
         self._plain |= self._writer.many()
-        self._decode = None
+        self._writer = self._write()
+        self._line = self._block = None
 
 
 def _compile(schema: TableSchema, writer: Writer) -> Callable[[bytes], Row]:
@@ -88,6 +121,28 @@ def _compile(schema: TableSchema, writer: Writer) -> Callable[[bytes], Row]:
         "  return again(line)",
     ]
     decode: Callable[[bytes], Row] = writer.run(source, f"copy of {schema.schema}.{schema.table}")["decode"]
+    return decode
+
+
+def _compile_block(schema: TableSchema, writer: Writer) -> Callable[[bytes], list[Row]]:
+    width = len(schema.columns)
+    if not width:
+        return lambda lines: [()] * lines.count(b"\n")
+    source = [
+        "def decode_block(lines):",
+        "  s = lines.decode()",
+        # What stands between lines becomes a field of its own, so that each line must have as many as it has.
+        "  fields = s.replace('\\n', '\\t\\n\\t').split('\\t')",
+        f"  if fields.pop() or fields[{width}::{width + 1}].count('\\n') * {width + 1} != len(fields):",
+        "    raise ValueError",
+        "  escaped = '\\\\' in s",
+    ]
+    for i in range(width):
+        source.append(f"  c{i} = fields[{i}::{width + 1}]")
+        source += [f"  {line}" for line in writer.column(i, f"c{i}", f"v{i}")]
+    source.append(f"  return list(zip({', '.join(f'v{i}' for i in range(width))}, strict=True))")
+    what = f"block of {schema.schema}.{schema.table}"
+    decode: Callable[[bytes], list[Row]] = writer.run(source, what)["decode_block"]
     return decode
 
 

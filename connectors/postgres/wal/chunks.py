@@ -23,7 +23,8 @@ from psycopg import pq
 from connectors.postgres import copy_out
 from connectors.postgres.catalog import Catalog, Table
 from connectors.postgres.connection import Connection, literal, parse_lsn, quote, translate
-from connectors.postgres.types.copying import compile_copy_decoder, unescape
+from connectors.postgres.types.copying import compile_block_decoder
+from connectors.postgres.types.escapes import unescape
 from connectors.postgres.wal.lines import Lines
 from liberator.decoding import Decoder
 from liberator.errors import SourceError
@@ -264,8 +265,8 @@ class ChunkReader:
                 for place in self._places(target.table):
                     command = _unkeyed(target, schema, place)
                     for lines in self._stream(command, target):
-                        decode = compile_copy_decoder(schema)
-                        yield schema, visible, list(map(decode, lines)), 0
+                        rows = compile_block_decoder(schema)(b"".join(lines))
+                        yield schema, visible, rows, 0
                 self._conn.execute("commit")
                 yield schema, visible, [], snapshot.high
         finally:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 
-from connectors.postgres.types.copying import compile_copy_decoder
+from connectors.postgres.types.copying import compile_block_decoder
 from liberator.decoding import Decode, Decoder
 from liberator.event import Row
 from liberator.schema import TableSchema
@@ -49,14 +49,10 @@ class Lines(list[bytes]):
             rows = self._decoder.take(self._given.popleft()[2])
             if rows is not None:
                 return rows
-        return list(map(compile_copy_decoder(self._schema), lines))
+        return compile_block_decoder(self._schema)(b"".join(lines))
 
 
 def block_decoder(schema: TableSchema) -> Decode:
     """A function from lines, one behind the other, to their rows."""
-
-    def decode(block: bytes) -> list[Row]:
-        # A newline in a value is escaped.
-        return list(map(compile_copy_decoder(schema), block.split(b"\n")[:-1]))
-
-    return decode
+    # The compiled decoder becomes a better one on the way.
+    return lambda block: compile_block_decoder(schema)(block)

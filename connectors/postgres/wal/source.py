@@ -222,6 +222,8 @@ class PostgresWal(Source):
         if piece is not None:
             return self._batch(piece)
         events = Events()
+        if self._snapshots.waiting and not self._decoder.open:
+            self._prod(now)  # first, for rows are held until the answer
         self._fill(events, 0.01 if self._snapshots.waiting else _WAIT)
         if not events and not self._decoder.open:
             self._prod(now)
