@@ -1,8 +1,9 @@
 """Between capture and the log: appends one after the other, at once or on a thread of their own.
 
-Most of an append is waiting for the disk. :class:`Behind` lets the pump read and encode the next batch
-meanwhile; there is never more than one append under way, so order and bounds stay what they are. What
-both promise: a state is returned only once it is durable, and an append that failed is raised by the next
+Most of an append is waiting for the disk. :class:`Behind` lets the pump read and encode the next batches
+meanwhile: one append is under way and one more may wait, so that an append that takes longer than others
+does not stop the pump. They are made one after the other, so order and bounds stay what they are. What both
+promise: a state is returned only once it is durable, and an append that failed is raised by the next
 call, after which nothing more is appended.
 """
 
@@ -11,10 +12,13 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from liberator.log import Log, Records
 from liberator.source import State
+
+#: Appends that may be handed over at a time: the one under way, and one that waits.
+_GIVEN: Final = 2
 
 
 class Append(NamedTuple):
@@ -26,15 +30,15 @@ class Append(NamedTuple):
 
 
 class Appender(Protocol):
-    """Appends for one source. ``append`` and ``poll`` return a state that has become durable and was not
-    returned before, or None."""
+    """Appends for one source. ``append`` and ``poll`` return the newest state that has become durable and was
+    not returned before, or None."""
 
     def append(self, step: Append) -> State | None:
-        """Begin to append; waits for the append before this one."""
+        """Begin to append, or wait until that is possible."""
         ...
 
     def poll(self, wait: bool = False) -> State | None:
-        """Look whether the last append has ended; ``wait`` until it has."""
+        """Look which appends have ended; ``wait`` until all have."""
         ...
 
     def close(self) -> None:
@@ -72,7 +76,7 @@ class Behind:
     def __init__(self, open_log: Callable[[], Log], source: str):
         self._steps: queue.SimpleQueue[Append | None] = queue.SimpleQueue()
         self._ends: queue.SimpleQueue[State | BaseException | None] = queue.SimpleQueue()
-        self._under_way = True
+        self._given = 1  # appends of which the end is not known, and the opening of the log
         self._failure: BaseException | None = None
         self._thread = threading.Thread(
             target=self._work, args=(open_log, source), name=f"append {source}", daemon=True
@@ -81,30 +85,35 @@ class Behind:
         self.poll(wait=True)
 
     def append(self, step: Append) -> State | None:
-        """Wait for the append before this one, then hand this one over."""
-        durable = self.poll(wait=True)
-        self._under_way = True
+        """Hand the append over, as soon as no other one waits for its turn."""
+        durable = self._ended(_GIVEN - 1)
+        self._given += 1
         self._steps.put(step)
         return durable
 
     def poll(self, wait: bool = False) -> State | None:
-        """The state of the append that was under way, if it has ended."""
+        """The state of the last append that has ended, if it was not told yet."""
+        return self._ended(0 if wait else _GIVEN)
+
+    def _ended(self, left: int) -> State | None:
+        """Take note of all ends there are, and wait until no more than ``left`` are missing."""
         if self._failure is not None:
             raise self._failure
-        if not self._under_way:
-            return None
-        try:
-            end = self._ends.get(block=wait)
-        except queue.Empty:
-            return None
-        self._under_way = False
-        if isinstance(end, BaseException):
-            self._failure = end
-            raise end
-        return end
+        durable = None
+        while self._given:
+            try:
+                end = self._ends.get(block=self._given > left)
+            except queue.Empty:
+                break
+            if isinstance(end, BaseException):
+                self._failure = end
+                raise end
+            self._given -= 1
+            durable = end
+        return durable
 
     def close(self) -> None:
-        """Wait for the append under way, if any, and end the thread."""
+        """Wait for the appends that were handed over, and end the thread."""
         self._steps.put(None)
         self._thread.join()
 

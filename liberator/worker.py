@@ -55,6 +55,9 @@ def main() -> int:
     # a tenth of the hot path. Where something does make cycles, they are still found, only later.
     gc.freeze()
     gc.set_threshold(100_000, 20, 20)
+    # Beside the hot path a thread writes to the log. Each time it comes back from the disk it wants a turn,
+    # and at Python's 5 ms for each it takes half as long again, until the hot path has to wait for it.
+    sys.setswitchinterval(0.0002)
     work = {"source": capture, "sink": apply, "upkeep": upkeep}[kind]
     try:
         reached = work(name, order, desk)

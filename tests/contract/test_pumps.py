@@ -153,7 +153,7 @@ def pipe(open_log):
 
 def survive(action, certain=True):
     """Run ``action`` as a supervisor would: again after the crash. A crash that is not ``certain`` may
-    come in a read ahead that nobody needs any more."""
+    come in a step that nobody needs any more."""
     crashes = 0
     while True:
         try:
@@ -185,7 +185,8 @@ def test_what_the_source_says_the_sink_holds(open_log, codec, envelope, behind):
 def test_a_crash_of_capture_neither_loses_nor_doubles(pipe, operation, when, skip, behind):
     pipe.behind = behind
     getattr(pipe.faults, when)(operation, Crash(), skip)
-    survive(pipe.capture)
+    # Of appends that have ended meanwhile only the last is confirmed.
+    survive(pipe.capture, certain=not (behind and operation == "confirm" and skip))
     assert pipe.captured() == pipe.expected()
     assert pipe.confirmed == sorted(pipe.confirmed)
 

@@ -54,5 +54,9 @@ class Lines(list[bytes]):
 
 def block_decoder(schema: TableSchema) -> Decode:
     """A function from lines, one behind the other, to their rows."""
-    # The compiled decoder becomes a better one on the way.
-    return lambda block: compile_block_decoder(schema)(block)
+
+    def decode(block: bytes) -> list[Row]:
+        # Asked for anew, it is a better one once the table's rows are known.
+        return compile_block_decoder(schema)(block)
+
+    return decode
