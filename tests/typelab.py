@@ -13,7 +13,7 @@ from typing import Any
 import psycopg
 
 from connectors.postgres.connection import SESSION
-from connectors.postgres.types.copying import compile_copy_decoder
+from connectors.postgres.types.copying import compile_block_decoder, compile_copy_decoder
 from connectors.postgres.types.native import TypeCatalog
 from connectors.postgres.wal import pgoutput
 from connectors.postgres.wal.rows import RelationDecoder
@@ -121,4 +121,7 @@ class Lab:
             self.connection.cursor() as cursor,
             cursor.copy(f"copy (select {names} from {table} order by id) to stdout".encode()) as copy,
         ):
-            return [decode(bytes(line)) for line in copy]
+            lines = [bytes(line) for line in copy]
+        rows = [decode(line) for line in lines]
+        assert compile_block_decoder(schema)(b"".join(lines)) == rows
+        return rows

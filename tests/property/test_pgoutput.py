@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from connectors.postgres.types.copying import compile_copy_decoder
+from connectors.postgres.types.copying import compile_block_decoder, compile_copy_decoder
 from connectors.postgres.wal import pgoutput
 from connectors.postgres.wal.rows import RelationDecoder
 from connectors.postgres.wal.tuples import TupleReader
@@ -53,6 +53,7 @@ IDENTITY = [i % 3 == 0 for i in range(len(TYPES))]
 DECODER = RelationDecoder(TABLE, IDENTITY)
 REFERENCE = TupleReader(TABLE, IDENTITY)
 COPY = compile_copy_decoder(TABLE)
+BLOCK = compile_block_decoder(TABLE)
 
 MICROS = st.integers(-62_135_596_800_000_000, 253_402_300_799_999_999)
 TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",)))
@@ -147,6 +148,13 @@ def test_copy_lines_round_trip(row: tuple[Any, ...], end: bytes) -> None:
     assert same(COPY(wire.copy_line(on_wire(row)).removesuffix(b"\n") + end), row)
 
 
+@given(st.lists(FULL_ROWS | ROWS, max_size=5))
+def test_blocks_of_copy_lines_round_trip(rows: list[tuple[Any, ...]]) -> None:
+    read = BLOCK(b"".join(wire.copy_line(on_wire(row)) for row in rows))
+    assert len(read) == len(rows)
+    assert all(map(same, read, rows))
+
+
 def outcome(function: Any, *args: Any) -> Any:
     """The function's answer, or DecodeError itself; any other exception is the test's failure."""
     try:
@@ -226,6 +234,7 @@ FIELDS = st.sampled_from([b"\\N", b"\t", b"\\", b"\n", b"1", b"t", b"{", b"}", b
 @given(st.lists(FIELDS | st.binary(max_size=6), max_size=60).map(b"".join))
 def test_any_copy_line_is_decoded_or_refused(line: bytes) -> None:
     outcome(COPY, line)
+    outcome(BLOCK, line)
 
 
 @pytest.mark.parametrize("type_", TYPES, ids=str)
@@ -240,12 +249,16 @@ def test_any_text_that_the_plain_reader_takes_is_read_alike_by_all_decoders(
     if expected is not DecodeError:
         assert same(outcome(decoder.insert, message, 0), expected)
         assert same(outcome(COPIES[type_], line), expected)
+        other = values(type_).map(lambda value: encode(type_, value))
+        lines = [wire.copy_line([data.draw(st.none() | other)]), line, wire.copy_line([data.draw(other)])]
+        assert same(outcome(BLOCKS[type_], b"".join(lines))[1], expected)
 
 
 ONE = {type_: wire.schema(type_) for type_ in TYPES}
 DECODERS = {
     type_: (RelationDecoder(table, [True]), TupleReader(table, [True])) for type_, table in ONE.items()
 }
+BLOCKS = {type_: compile_block_decoder(table) for type_, table in ONE.items()}
 COPIES = {type_: compile_copy_decoder(table) for type_, table in ONE.items()}
 LSN = struct.Struct(">Q")
 

@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from connectors.postgres.types.copying import compile_copy_decoder
+from connectors.postgres.types.copying import compile_block_decoder, compile_copy_decoder
 from connectors.postgres.types.values import UnknownLabel
 from connectors.postgres.wal.rows import RelationDecoder
 from connectors.postgres.wal.tuples import KEY, OLD, TupleReader
@@ -121,6 +121,7 @@ def test_a_table_without_columns() -> None:
     with pytest.raises(DecodeError):
         decoder.insert(wire.insert([]) + b"n", 0)
     assert compile_copy_decoder(wire.schema(key=()))(b"\n") == ()
+    assert compile_block_decoder(wire.schema(key=()))(b"\n\n") == [(), ()]
 
 
 def test_a_table_as_wide_as_postgres_allows() -> None:
@@ -242,6 +243,7 @@ def test_a_new_label_says_so_and_keeps_the_label_out_of_the_message() -> None:
         for fail in (
             lambda values=values: decoder.insert(wire.insert(values), 0),
             lambda values=values: copied(wire.copy_line(values)),
+            lambda values=values: compile_block_decoder(table)(b"ok\t{sad}\n" + wire.copy_line(values)),
         ):
             with pytest.raises(UnknownLabel) as raised:
                 fail()
@@ -273,6 +275,54 @@ def test_damaged_copy_lines_are_refused() -> None:
                     line.replace(b"t\n", b"t\\\n"), b"\xff" + line, b"\\."):  # fmt: skip
         with pytest.raises(DecodeError, match=r"public\.orders"):
             copied(damaged)
+        if damaged and damaged != line + line:
+            with pytest.raises(DecodeError, match=r"public\.orders"):
+                compile_block_decoder(ORDERS)(line + damaged.removesuffix(b"\n") + b"\n" + line)
+
+
+def test_lines_of_a_block_that_have_the_right_number_of_fields_only_together_are_refused() -> None:
+    table = wire.schema(Kind.STRING, Kind.STRING)
+    with pytest.raises(DecodeError, match=r"public\.orders"):
+        compile_block_decoder(table)(b"a\tb\tc\nd\n")
+
+
+def test_blocks_with_what_is_not_usual_are_read_as_their_lines_are() -> None:
+    table = wire.schema(
+        Kind.INT64, LogicalType(Kind.DECIMAL, 9, 2), Kind.TIMESTAMPTZ, Kind.TIMESTAMP, Kind.DATE, Kind.BOOL,
+        Kind.STRING, LogicalType(Kind.ENUM, values=("a\\b", "a\\\\b")), Kind.UUID, Kind.FLOAT64,
+    )  # fmt: skip
+    usual = [
+        b"1", b"-1.50", b"2024-05-17 12:34:56.7+00", b"0001-01-01 00:00:00", b"2024-05-17", b"t",
+        b"x", b"a\\\\b", b"00000000-0000-0000-0000-000000000001", b"1.5e-7",
+    ]  # fmt: skip
+    odd = [
+        b"-9223372036854775808", b"NaN", b"-infinity", b"0044-03-15 00:00:00 BC", b"10000-01-01", b"f",
+        b"\\N", b"a\\b", b"ffffffff-ffff-ffff-ffff-ffffffffffff", b"Infinity",
+    ]  # fmt: skip
+    line = compile_copy_decoder(table)
+    rows = [usual, odd, [None] * 10, [b"2", *odd[1:]], usual]
+    rows += [[odd[i] if i == n else text for i, text in enumerate(usual)] for n in range(10)]
+    rows += [[None if i == n else text for i, text in enumerate(usual)] for n in range(10)]
+    lines = [wire.copy_line(row) for row in rows]
+    assert compile_block_decoder(table)(b"".join(lines)) == list(map(line, lines))
+    for one in lines:
+        block = wire.copy_line(usual) + one
+        assert compile_block_decoder(table)(block) == [line(lines[0]), line(one)]
+    assert compile_block_decoder(table)(b"") == []
+
+
+def test_a_block_may_be_long_and_its_lines_too() -> None:
+    table = wire.schema(Kind.INT64, Kind.STRING)
+    rows = [(n, letter * size) for n, (letter, size) in enumerate([("a", 3_000_000), ("\\", 70_000)] * 9)]
+    block = b"".join(wire.copy_line([b"%d" % n, text.encode()]) for n, text in rows)
+    assert compile_block_decoder(table)(block) == rows
+
+
+def test_timestamps_of_a_block_may_be_years_apart() -> None:
+    table = wire.schema(Kind.INT64, Kind.TIMESTAMP)
+    line = compile_copy_decoder(table)
+    lines = [b"%d\t%04d-02-28 23:59:59.%06d\n" % (n, 1 + n * 7, n * 997) for n in range(1_000)]
+    assert compile_block_decoder(table)(b"".join(lines)) == list(map(line, lines))
 
 
 @pytest.mark.parametrize(
@@ -298,6 +348,8 @@ def test_what_a_session_with_other_settings_prints_is_refused(kind: Kind, texts:
                 decoder.insert(wire.insert(values), 0)
             with pytest.raises(DecodeError, match="'c1'"):
                 compile_copy_decoder(table)(wire.copy_line(values))
+            with pytest.raises(DecodeError, match="'c1'"):
+                compile_block_decoder(table)(wire.copy_line(values) * 2)
 
 
 NARROW = wire.schema(Kind.INT32, Kind.STRING, Kind.STRING, Kind.TIMESTAMP, name="narrow")
@@ -369,7 +421,9 @@ def test_columns_of_few_and_of_many_values_are_read_alike() -> None:
                 data, 0
             )
         # Asked for once per chunk, a decoder of copy lines becomes another on the way.
-        assert compile_copy_decoder(table)(wire.copy_line(values)) == reader.insert(wire.insert(values), 0)
+        row, line = reader.insert(wire.insert(values), 0), wire.copy_line(values)
+        assert compile_copy_decoder(table)(line) == row
+        assert compile_block_decoder(table)(line + line) == [row, row]
 
 
 def test_a_value_remembered_is_not_taken_for_one_of_another_length() -> None:

@@ -297,15 +297,16 @@ def _stamps(type_: LogicalType) -> Callable[[Sequence[str]], list[int]]:
     :class:`datetime.datetime` does not know."""
     zone = "+00" if type_.kind is Kind.TIMESTAMPTZ else ""
     epoch = datetime(1970, 1, 1, tzinfo=UTC if zone else None)
+    parse = parser(type_)
     # With no digit behind the seconds, or one to six.
     lengths = {len(f"0000-00-00 00:00:00{zone}") + digits for digits in (0, 2, 3, 4, 5, 6, 7)}
 
     def stamps(texts: Sequence[str]) -> list[int]:
+        # A session with other settings prints all of them otherwise: the first one tells.
+        parse(texts[0])
         if not set(map(len, texts)) <= lengths:
             raise ValueError
         times = list(map(datetime.fromisoformat, texts))
-        if not times:
-            return []
         first = min(times)
         between = map(sub, times, repeat(first))
         at = (first - epoch) // _MICROSECOND
