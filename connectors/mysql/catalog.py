@@ -18,7 +18,7 @@ from connectors.mysql.connection import Connection, Server, is_retryable, query,
 from connectors.mysql.types import CatalogColumn, TypeOptions, from_catalog
 from connectors.mysql.wire.gtid import GtidSet
 from connectors.mysql.wire.maria_gtid import MariaPosition
-from connectors.sql.sink.bookkeeping import CURSORS, TABLES
+from connectors.sql.sink.bookkeeping import is_bookkeeping
 from connectors.sql.statements import load
 from liberator.errors import ConfigError, SourceError
 from liberator.patterns import Patterns
@@ -99,14 +99,14 @@ class Chosen:
     bookkeeping of our sinks must be named in full: each commit of a sink would be a change."""
 
     def __init__(self, patterns: Sequence[str], ghosts: Sequence[str]):
-        self._named = frozenset(patterns)
+        self._patterns = frozenset(patterns)
         self._wanted = Patterns(patterns)
         self._ghost = Patterns(ghosts) if ghosts else None
 
     def __call__(self, full_name: str) -> bool:
         if not self._wanted(full_name) or self.ghost(full_name):
             return False
-        return full_name.rpartition(".")[2] not in (CURSORS, TABLES) or full_name in self._named
+        return not is_bookkeeping(full_name.partition(".")[2], full_name, self._patterns)
 
     def ghost(self, full_name: str) -> bool:
         """Whether it belongs to a schema change under way."""

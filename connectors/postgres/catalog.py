@@ -16,7 +16,7 @@ from psycopg.rows import dict_row
 from connectors.postgres.connection import Connection, quote
 from connectors.postgres.types.native import TypeCatalog
 from connectors.postgres.wal.pgoutput import Relation
-from connectors.sql.sink.bookkeeping import CURSORS, TABLES
+from connectors.sql.sink.bookkeeping import is_bookkeeping
 from connectors.sql.statements import load
 from liberator.errors import ConfigError, SourceError
 from liberator.patterns import Patterns
@@ -94,9 +94,7 @@ def captured(tables: Sequence[Table], patterns: Sequence[str], where: str) -> li
     of a sink would be a change. Raises ConfigError if nothing is left; ``where`` is the option."""
     wanted = Patterns(patterns)
     chosen = {
-        t.oid: t
-        for t in tables
-        if wanted(t.full_name) and (t.name not in (CURSORS, TABLES) or t.full_name in patterns)
+        t.oid: t for t in tables if wanted(t.full_name) and not is_bookkeeping(t.name, t.full_name, patterns)
     }
     out = [t for t in chosen.values() if not any(a in chosen for a in t.ancestors)]
     if not out:

@@ -7,6 +7,7 @@ keeps the interpreter, and with it every other thread and the signals.
 from __future__ import annotations
 
 import select
+import sys
 from typing import NamedTuple
 
 import psycopg
@@ -30,21 +31,33 @@ def start(pgconn: pq.abc.PGconn, query: str) -> None:
 def take(pgconn: pq.abc.PGconn, budget: int) -> Lines:
     """All lines of the copy that was begun, or as many as have about ``budget`` bytes; it has ended then."""
     lines: list[bytes] = []
+    _, ended = gather(pgconn, lines, budget)
+    if ended:
+        finish(pgconn)
+    else:
+        drop(pgconn)
+    return Lines(lines, ended)
+
+
+def gather(
+    pgconn: pq.abc.PGconn, lines: list[bytes], budget: int, rows: int = sys.maxsize, *, waiting: bool = True
+) -> tuple[int, bool]:
+    """Append lines to ``lines`` until they are ``rows``, or those that came have more than ``budget`` bytes;
+    without ``waiting`` only such as have come. Returns the bytes, and whether that was the last line."""
     append, get = lines.append, pgconn.get_copy_data
     size = 0
-    while True:
+    while size <= budget and len(lines) < rows:
         count, data = get(1)
         if count > 0:
             append(data.tobytes())
             size += count
-            if size > budget:
-                drop(pgconn)
-                return Lines(lines, False)
-        elif count == 0:
+        elif count < 0:
+            return size, True
+        elif waiting:
             wait(pgconn)
         else:
-            finish(pgconn)
-            return Lines(lines, True)
+            break
+    return size, False
 
 
 def wait(pgconn: pq.abc.PGconn) -> None:

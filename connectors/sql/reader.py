@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
-from connectors.sql.sink.bookkeeping import CURSORS, TABLES
+from connectors.sql.sink.bookkeeping import is_bookkeeping
 from liberator.errors import ConfigError, LiberatorError
 from liberator.event import Row
 from liberator.options import redact
@@ -139,7 +139,11 @@ class Reader(ABC):
         """The tables that ``patterns`` over ``schema.table`` name. Raises ConfigError if there is none;
         ``where`` is the option. The bookkeeping of our sinks must be named in full."""
         wanted = Patterns(patterns)
-        found = [t for t in self.tables(views) if wanted(t.full_name) and not bookkeeping(t, patterns)]
+        found = [
+            t
+            for t in self.tables(views)
+            if wanted(t.full_name) and not is_bookkeeping(t.name, t.full_name, patterns)
+        ]
         if not found:
             raise ConfigError(
                 f"{where}: no table matches {', '.join(patterns)}",
@@ -255,11 +259,6 @@ class Reader(ABC):
     @abstractmethod
     def horizons(self) -> Horizons:
         """What is settled at this database, asked over this connection."""
-
-
-def bookkeeping(table: SourceTable, patterns: Sequence[str]) -> bool:
-    """Whether a table is a sink's own, each of whose commits would be a change, and not named in full."""
-    return table.name in (CURSORS, TABLES) and not {table.name, table.full_name} & set(patterns)
 
 
 class UnknownShape(LiberatorError):

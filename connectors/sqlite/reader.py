@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from connectors.sql import spelling
 from connectors.sql.clock import wall
-from connectors.sql.reader import Access, Reader, Selected, SourceTable, UnknownShape, bookkeeping, digester
+from connectors.sql.reader import Access, Reader, Selected, SourceTable, UnknownShape, digester
+from connectors.sql.sink.bookkeeping import is_bookkeeping
 from connectors.sql.statements import load
 from connectors.sqlite import types, values
 from connectors.sqlite.dialect import PATIENCE, RETRYABLE, path_of
@@ -113,7 +114,9 @@ class SqliteReader(Reader):
         found = [
             t
             for t in self.tables(views)
-            if matches(takes, t) and not (out and matches(out, t)) and not bookkeeping(t, patterns)
+            if matches(takes, t)
+            and not (out and matches(out, t))
+            and not is_bookkeeping(t.name, t.full_name, patterns)
         ]
         return found or super().chosen(patterns, where, views)
 

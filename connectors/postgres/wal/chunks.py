@@ -207,24 +207,12 @@ class ChunkReader:
         bytes."""
         if reading.ended:
             return
-        pgconn = self._conn.pgconn
-        append, get = reading.lines.append, pgconn.get_copy_data
-        size, budget = reading.size, reading.target.bytes
-        while True:
-            count, data = get(1)
-            if count > 0:
-                append(data.tobytes())
-                size += count
-                if size > budget:
-                    copy_out.drop(pgconn)
-                    reading.short = reading.ended = True
-                    break
-            elif count == 0 and wait:
-                copy_out.wait(pgconn)
-            else:
-                reading.ended = count < 0
-                break
-        reading.size = size
+        pgconn, left = self._conn.pgconn, reading.target.bytes - reading.size
+        size, reading.ended = copy_out.gather(pgconn, reading.lines, left, waiting=wait)
+        reading.size += size
+        if size > left and not reading.ended:
+            copy_out.drop(pgconn)
+            reading.short = reading.ended = True
 
     def decode_beside(self) -> None:
         """Have a second process decode the chunks that begin from now on."""
@@ -320,23 +308,14 @@ class ChunkReader:
         """The lines of a copy, some at a time; the server waits while we do not ask."""
         pgconn = self._conn.pgconn
         copy_out.start(pgconn, command)
-        lines: list[bytes] = []
-        size = 0
-        while True:
-            count, data = pgconn.get_copy_data(1)
-            if count < 0:
-                break
-            if count == 0:
-                copy_out.wait(pgconn)
-                continue
-            lines.append(data.tobytes())
-            size += count
-            if len(lines) >= target.rows or size >= target.bytes:
+        ended = False
+        while not ended:
+            lines: list[bytes] = []
+            _, ended = copy_out.gather(pgconn, lines, target.bytes, target.rows)
+            if ended:
+                copy_out.finish(pgconn)
+            if lines:
                 yield lines
-                lines, size = [], 0
-        copy_out.finish(pgconn)
-        if lines:
-            yield lines
 
     def close(self) -> None:
         """Close the connection."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import datetime
 import json
+from collections.abc import Collection
 
 from connectors.sql.dialect import Dialect, TableName
 from liberator.errors import SinkError
@@ -19,6 +20,12 @@ from liberator.source import Managed
 
 CURSORS = "liberator_cursors"
 TABLES = "liberator_tables"
+
+
+def is_bookkeeping(name: str, full_name: str, patterns: Collection[str]) -> bool:
+    """Whether a table, by its name and with its schema's, is a sink's own, and ``patterns`` do not name it in
+    full. Sources leave it out then: each commit of a sink would be a change."""
+    return name in (CURSORS, TABLES) and name not in patterns and full_name not in patterns
 
 
 class Bookkeeping:
