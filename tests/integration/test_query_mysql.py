@@ -63,11 +63,14 @@ def test_a_statement_that_has_its_time_and_is_no_transaction_yet_is_waited_for(d
             work.start()
             try:
                 with db.cursor() as cursor:
+                    # What stands in the list before it has come so far may not have its time yet.
                     sql = (
-                        "select count(*) from information_schema.processlist where info like '%(sleep(1.5))'"
+                        "select count(*) from information_schema.processlist"
+                        " where info like '%(sleep(1.5))' and state = 'User sleep'"
                     )
                     while not cursor.execute(sql) or not cursor.fetchone()[0]:
                         time.sleep(0.01)
+                    time.sleep(0.02)  # the server's clock goes in steps of some milliseconds
                     cursor.execute("insert into orders (note) values ('early')")
                 found = []
                 while work.is_alive():
