@@ -25,6 +25,7 @@ from liberator.codec.decoder import RecordDecoder
 from liberator.errors import LiberatorError
 from liberator.event import ChangeEvent
 from liberator.log import Log, Record
+from liberator.patterns import Patterns
 
 COMMAND = [sys.executable, "-m", "liberator"]
 
@@ -197,7 +198,7 @@ class Inline(Pipeline):
             with settings.open_log() as log:
                 end = log.end()
                 decode = RecordDecoder(log.registry)
-                plan = Plan(None, options.apply, options.batch, options.start)
+                plan = Plan(Patterns(options.topics), options.apply, options.batch, options.start)
                 pump = Apply(lambda name=name: settings.sink(name), log, decode, plan)
                 pump.run(lambda: False, lambda end=end: end)
 

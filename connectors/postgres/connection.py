@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 import psycopg
 from psycopg import conninfo
@@ -36,6 +36,10 @@ SESSION = {
 #: SQLSTATE classes, or whole codes, after which trying again can help: connection trouble, shutdown,
 #: too many connections, object in use, lock not available, serialization failure, deadlock, canceled.
 RETRYABLE = ("08", "57P", "53", "55006", "55P03", "40", "57014")
+
+#: What a transaction says of where its changes come from: in a setting of this name, for triggers, and in a
+#: logical message with this prefix before its first change, for readers of the WAL.
+ORIGIN: Final = "liberator.origin"
 
 Connection = psycopg.Connection[Any]
 

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import psycopg
 from psycopg import RawCursor
 
-from connectors.postgres.connection import connect, dsn, is_retryable, literal, quote, reason
+from connectors.postgres.connection import ORIGIN, connect, dsn, is_retryable, literal, quote, reason
 from connectors.postgres.sink.check import findings
 from connectors.postgres.sink.column_types import LOCAL, Spelled, equivalent, holds
 from connectors.postgres.sink.writer import PostgresWriter
@@ -74,7 +74,7 @@ class PostgresDialect(Dialect):
                 cursor_factory=RawCursor,
             )
         if self._origin is not None:
-            self.execute("select set_config('liberator.origin', $1, false)", [self._origin])
+            self.execute(f"select set_config('{ORIGIN}', $1, false)", [self._origin])
         self.home = self._schema or self.execute(SQL["home"])[0][0][0]
         if self.home is None:
             raise SinkError(
@@ -96,8 +96,11 @@ class PostgresDialect(Dialect):
         return self._conn
 
     def begin(self) -> None:
-        """Begin; what is deferrable is checked at the end."""
-        self.execute("begin; set constraints all deferred")
+        """Begin, and say whose changes will come; what is deferrable is checked at the end."""
+        begin = "begin; set constraints all deferred"
+        if self._origin is not None:
+            begin += f"; select pg_logical_emit_message(true, '{ORIGIN}', {literal(self._origin)})"
+        self.execute(begin)
 
     def execute(self, sql: str, params: Sequence[Any] = ()) -> tuple[list[tuple[Any, ...]], int]:
         """Run one statement."""

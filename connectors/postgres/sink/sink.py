@@ -24,8 +24,8 @@ class PostgresSinkOptions(SqlSinkOptions):
     )
     origin: str | None = Field(
         None,
-        description="What triggers of a source `trigger` note down as the origin of what this sink writes "
-        "(liberator.origin), for its skip_origins: the way out of a loop between two databases.",
+        description="What sources of this database take for the origin of what this sink writes "
+        "(liberator.origin), for their skip_origins: the way out of a loop between two databases.",
     )
 
 

@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
+from connectors.postgres.connection import ORIGIN
 from connectors.postgres.types.values import UnknownLabel
 from connectors.postgres.wal import pgoutput
 from connectors.postgres.wal.pgoutput import Relation
@@ -99,6 +100,8 @@ class ChangeDecoder:
         self.emitted: deque[int] = deque(maxlen=REMEMBERED)
         #: Prefixes of logical messages to make events of: prefix → its relation.
         self.messages: dict[str, Captured] = {}
+        #: Transactions of these origins are passed over.
+        self.skip_origins: frozenset[bytes] = frozenset()
         self.relations: dict[bytes, Captured] = {}
         #: The same under the first five bytes of their insert messages.
         self.inserts: dict[bytes, Captured] = {}
@@ -111,6 +114,7 @@ class ChangeDecoder:
         self._ordinal = 0
         self._skip = 0
         self._first = 0
+        self._passing = False
 
     def decode(self, block: bytes, pos: int, events: Events, limit: int) -> int:  # noqa: C901, PLR0912, PLR0915
         """Append the events of ``block`` from ``pos`` on; return the place behind the last whole frame.
@@ -125,7 +129,7 @@ class ChangeDecoder:
         )  # fmt: skip
         transaction, ordinal, skip, xid = self._transaction, self._ordinal, self._skip, self._xid
         create, update, delete = Operation.CREATE, Operation.UPDATE, Operation.DELETE
-        settled, begun = self._resume.major, transaction.position.major
+        settled, begun, passing = self._resume.major, transaction.position.major, self._passing
         try:
             while pos + 5 <= size:
                 after = pos + 1 + length(block[pos + 1 : pos + 5], "big")
@@ -136,7 +140,7 @@ class ChangeDecoder:
                 if block[pos + 5] == 119:
                     head = block[pos + 30 : pos + 35]
                     rel = inserts.get(head)
-                    if rel is not None:
+                    if rel is not None and not passing:
                         if rel.hook is None and ordinal >= skip and block[after + 30 : after + 35] == head:
                             rows: list[Row] = []
                             after = rel.decoder.inserts(block, pos, rows)
@@ -177,7 +181,7 @@ class ChangeDecoder:
                             raise DecodeError("a begin message of the wrong length")
                         begun, timestamp, xid = unpack_begin(block, pos + 31)
                         skip = 0 if begun > settled else self._taken(begun)
-                        transaction = self._begin(begun, timestamp, xid)
+                        transaction, passing = self._begin(begun, timestamp, xid), False
                         self._first = len(events)
                         ordinal = 0
                     elif tag == 67:
@@ -189,11 +193,13 @@ class ChangeDecoder:
                         self.open = False
                         self.timestamp = timestamp + POSTGRES_EPOCH
                         self._advance(end)
-                        if ordinal > skip:
+                        if ordinal > skip or passing:
                             self.emitted.append(xid)
                         if len(events) >= limit:
                             pos = after
                             break
+                    elif passing and tag in (73, 85, 68):
+                        self._pass(block[pos + 30 : after])
                     elif tag in (85, 68):
                         rel = relations[block[pos + 31 : pos + 35]]
                         message = block[pos + 30 : after]
@@ -229,6 +235,7 @@ class ChangeDecoder:
                         self._ordinal, self._skip, self._xid = ordinal, skip, xid
                         self._rare(block[pos + 30 : after], events.tail)
                         ordinal, transaction, skip = self._ordinal, self._transaction, self._skip
+                        passing = self._passing
                 elif block[pos + 5] == 107:
                     self._keepalive(block[pos + 6 : after])
                 else:
@@ -282,6 +289,7 @@ class ChangeDecoder:
             str(xid), position, timestamp + POSTGRES_EPOCH, (xid, told or lsn)
         )
         self._xid = xid
+        self._passing = False
         self.open = True
         return transaction
 
@@ -330,6 +338,28 @@ class ChangeDecoder:
         if rel.phase is Phase.AHEAD and ABSENT in row:
             self._moved(rel, row)
 
+    def _pass(self, message: bytes) -> None:
+        """A row change that is not told, for its transaction's origin. A snapshot that is under way must know
+        of it: the row as it was before must not be told either."""
+        rel = self.relations[message[1:5]]
+        if rel.hook is None:
+            return
+        before: Row | None = None
+        row: Row | None = None
+        if message[0] == 73:
+            row = rel.decoder.insert(message, 0)
+        elif message[0] == 85:
+            before, row, _ = rel.decoder.update(message, 0)
+        else:
+            before, _ = rel.decoder.delete(message, 0)
+        if before is not None and row is not None:
+            row = whole_key(rel.schema.key, before, row)
+            if any(before[i] != row[i] for i in rel.schema.key):
+                self._split([], rel, (before, row), 0, 0)
+                return
+        operation = Operation.DELETE if row is None else Operation.UPDATE
+        rel.hook(self._xid, ChangeEvent(operation, rel.topic, rel.schema, before, row, self._transaction))
+
     def _rare(self, message: bytes, events: list[ChangeEvent]) -> None:
         """Everything that is not a row, a begin, a commit: relations, truncates, logical messages."""
         parsed = pgoutput.parse(message)
@@ -347,17 +377,23 @@ class ChangeDecoder:
                 raise DecodeError(f"unexpected message {type(parsed).__name__.lower()} in the stream")
 
     def _truncate(self, rel: Captured, events: list[ChangeEvent]) -> None:
-        self._count(rel)
-        if self._ordinal > self._skip:
+        if not self._passing:
+            self._count(rel)
+        if self._ordinal > self._skip or self._passing:
             event = ChangeEvent(
                 Operation.TRUNCATE, rel.topic, rel.schema, None, None,
                 self._transaction, self._ordinal, rel.count, rel.phase,
             )  # fmt: skip
-            if rel.hook is None or rel.hook(self._xid, event):
+            if (rel.hook is None or rel.hook(self._xid, event)) and not self._passing:
                 events.append(event)
 
     def _message(self, message: pgoutput.Message, events: list[ChangeEvent]) -> None:
         rel = self.messages.get(message.prefix)
+        if message.transactional:
+            if message.prefix == ORIGIN and message.content in self.skip_origins:
+                self._passing = True
+            if self._passing:
+                return
         # It stands alone, outside any transaction. Its LSN is its end, where the commit of the next
         # transaction may begin: the place before it is inside its own record, and so nobody else's.
         place = message.lsn - 1

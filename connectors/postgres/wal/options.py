@@ -54,6 +54,12 @@ class WalOptions(SourceOptions):
         default_factory=list,
         description="Prefixes of logical messages (pg_logical_emit_message) to capture as events.",
     )
+    skip_origins: list[str] = Field(
+        default_factory=list,
+        description="Leave out changes whose transaction says, before them, that it has one of these origins "
+        "(a transactional logical message with the prefix liberator.origin; sinks with the option origin "
+        "write it): the way out of a loop between two databases.",
+    )
     heartbeat: float = Field(
         10.0,
         ge=0,
@@ -67,8 +73,8 @@ class WalOptions(SourceOptions):
     )
     second_process: bool = Field(
         True,
-        description="Decode the rows of large tables in a second process while they are read for the first "
-        "time, where there is a second processor.",
+        description="Decode the rows of large snapshots in a second process, where there is a second "
+        "processor.",
     )
     reread_after_ddl: bool = Field(
         True,

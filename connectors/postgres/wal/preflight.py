@@ -87,6 +87,11 @@ def _server(facts: dict[str, Any], options: WalOptions) -> Iterator[Finding]:
             "error", "messages", "messages can be captured from Postgres 14 on", "leave messages out",
             option="messages",
         )  # fmt: skip
+    if options.skip_origins and version < 140000:
+        yield Finding(
+            "error", "origins", "the WAL tells of origins from Postgres 14 on", "leave skip_origins out",
+            option="skip_origins",
+        )  # fmt: skip
     if options.failover and version < 170000:
         yield Finding(
             "error",

@@ -108,6 +108,7 @@ class PostgresWal(Source):
             self.name, self._conn, self._catalog, schemas, self._look_soon
         )
         self._decoder = ChangeDecoder(resume, relations.described, relations.relabelled, relations.moved)
+        self._decoder.skip_origins = frozenset(o.encode() for o in self.config.skip_origins)
         self._decoder.messages = relations.messages(self._database, self.config.messages)
         self._snapshots = Snapshots(self.name, self.config, progress, self._new_chunk_source, relations.seen)
         relations.tables, relations.snapshots = self._tables, self._snapshots

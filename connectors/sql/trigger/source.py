@@ -164,6 +164,8 @@ class TriggerSource(Source):
             captured = self._captured.get(change.version) or self._unknown(change.version)
             if change.origin is None or change.origin not in self.config.skip_origins:
                 self._emit(captured, change, events)
+            else:
+                self._pass(captured, change)
         epoch = self._position.epoch
         self._open = not piece.whole
         if piece.whole:
@@ -204,6 +206,14 @@ class TriggerSource(Source):
                 self._append(captured, change, (Operation.CREATE, None, new, was), events)
                 return
         self._append(captured, change, (operation, old, new, None), events)
+
+    def _pass(self, captured: Captured, change: Change) -> None:
+        """A change that is not told, for its origin. A snapshot that is under way must know of it: the row as
+        it was before must not be told either."""
+        counts = self._ordinal, self._skip, captured.transaction, captured.count
+        self._skip = -1
+        self._emit(captured, change, [])
+        self._ordinal, self._skip, captured.transaction, captured.count = counts
 
     def _append(
         self,
