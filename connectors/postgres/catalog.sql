@@ -146,7 +146,8 @@ select current_setting('server_version_num')::int as version,
        current_setting('max_wal_senders')::int as max_senders,
        (select count(*) from pg_catalog.pg_stat_replication)::int as used_senders,
        current_setting('max_slot_wal_keep_size', true) as keep_size,
-       current_setting('idle_replication_slot_timeout', true) as idle_timeout;
+       current_setting('idle_replication_slot_timeout', true) as idle_timeout,
+       current_setting('synchronized_standby_slots', true) as standby_slots;
 
 -- name: slot
 -- The slot %(slot)s as it stands; null where this version has no such column. "horizon_age": for how many

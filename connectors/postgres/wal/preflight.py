@@ -7,7 +7,7 @@ stops a run before it fails in a less obvious way.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Final
 
 import psycopg
 
@@ -61,6 +61,14 @@ def _all(name: str, options: WalOptions, slot: str, conn: Connection) -> Iterato
         )  # fmt: skip
 
 
+#: What the server must be for an option, and what the option is for.
+_SINCE: Final = {
+    "messages": (14, "messages can be captured"),
+    "skip_origins": (14, "transactions can say where they come from"),
+    "failover": (17, "failover slots can be made"),
+}
+
+
 def _server(facts: dict[str, Any], options: WalOptions) -> Iterator[Finding]:
     version = facts["version"]
     if version < _OLDEST:
@@ -82,24 +90,20 @@ def _server(facts: dict[str, Any], options: WalOptions) -> Iterator[Finding]:
             "warning", "encoding", "it is SQL_ASCII, which checks nothing: a text that is not UTF-8 stops us",
             "convert such texts, or leave their columns out with `columns`",
         )  # fmt: skip
-    if options.messages and version < 140000:
+    for option, (since, what) in _SINCE.items():
+        if getattr(options, option) and version < since * 10_000:
+            yield Finding(
+                "error", option, f"{what} from Postgres {since} on", f"leave {option} out", option=option
+            )
+    if options.failover and facts["standby_slots"] == "":
         yield Finding(
-            "error", "messages", "messages can be captured from Postgres 14 on", "leave messages out",
-            option="messages",
-        )  # fmt: skip
-    if options.skip_origins and version < 140000:
-        yield Finding(
-            "error", "origins", "the WAL tells of origins from Postgres 14 on", "leave skip_origins out",
-            option="skip_origins",
-        )  # fmt: skip
-    if options.failover and version < 170000:
-        yield Finding(
-            "error",
-            "failover",
-            "failover slots came with Postgres 17",
-            "set failover: false",
+            "warning", "failover",
+            "synchronized_standby_slots is empty, so we may be told changes that no standby has yet: if one "
+            "is promoted then, they are lost there, and not in the log",
+            "alter system set synchronized_standby_slots = '…'; select pg_reload_conf();  (it names the "
+            "standbys' physical slots)",
             option="failover",
-        )
+        )  # fmt: skip
 
 
 def _room(facts: dict[str, Any], have_slot: bool) -> Iterator[Finding]:
