@@ -25,8 +25,9 @@ demo: $(VENV)/.demo
 	@$(BIN)/liberator demo
 
 # Cheap tests come first (tests/conftest.py); TESTS names some of them. They are dealt out a few at a time, so
-# that all processes are busy to the end; a process that hung is not replaced, the run ends.
-JOBS ?= $(shell nproc 2>/dev/null || echo 2)
+# that all processes are busy to the end; a process that hung is not replaced, the run ends. For a third of their
+# time tests wait for servers, so there is one process more than there are processors.
+JOBS ?= $(shell echo $$(( $$(nproc 2>/dev/null || echo 2) + 1 )))
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -n $(JOBS) --maxprocesses 4 --maxschedchunk 8 --max-worker-restart 0 $(TESTS)
 
