@@ -10,8 +10,9 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Final
 
+from connectors.postgres.types.columns import ColumnWriter
 from connectors.postgres.types.escapes import unescape
-from connectors.postgres.types.inline import TROUBLE, Writer, row
+from connectors.postgres.types.inline import TROUBLE, row
 from connectors.postgres.wal.tuples import ColumnReader
 from liberator.event import Row
 from liberator.schema import TableSchema
@@ -34,7 +35,8 @@ def compile_copy_decoder(schema: TableSchema) -> Callable[[bytes], Row]:
 def compile_block_decoder(schema: TableSchema) -> Callable[[bytes], list[Row]]:
     """A function from lines, each with its newline and one behind the other, to their rows. Otherwise as
     :func:`compile_copy_decoder`."""
-    line, block = _compiler(schema).line(), _compiler(schema).block()
+    compiler = _compiler(schema)
+    block = compiler.block()
 
     def decode(lines: bytes) -> list[Row]:
         if len(lines) <= _AT_ONCE:
@@ -42,9 +44,9 @@ def compile_block_decoder(schema: TableSchema) -> Callable[[bytes], list[Row]]:
         rows: list[Row] = []
         start = 0
         while start < len(lines):
-            end = (
-                lines.rfind(b"\n", start, start + _AT_ONCE) + 1 or lines.find(b"\n", start) + 1 or len(lines)
-            )
+            end = lines.rfind(b"\n", start, start + _AT_ONCE) + 1
+            if not end:  # one long line
+                end = lines.find(b"\n", start) + 1 or len(lines)
             rows += piece(lines[start:end])
             start = end
         return rows
@@ -53,7 +55,7 @@ def compile_block_decoder(schema: TableSchema) -> Callable[[bytes], list[Row]]:
         try:
             return block(lines)
         except TROUBLE:
-            return list(map(line, lines.removesuffix(b"\n").split(b"\n") if lines else ()))
+            return list(map(compiler.line(), lines.removesuffix(b"\n").split(b"\n") if lines else ()))
 
     return decode
 
@@ -73,8 +75,8 @@ class _Compiler:
         self._block: Callable[[bytes], list[Row]] | None = None
         self._writer = self._write()
 
-    def _write(self) -> Writer:
-        return Writer(self._schema, False, self._plain, self._forget)
+    def _write(self) -> ColumnWriter:
+        return ColumnWriter(self._schema, self._plain, self._forget)
 
     def line(self) -> Callable[[bytes], Row]:
         """The decoder of a line, for now."""
@@ -95,7 +97,7 @@ class _Compiler:
         self._line = self._block = None
 
 
-def _compile(schema: TableSchema, writer: Writer) -> Callable[[bytes], Row]:
+def _compile(schema: TableSchema, writer: ColumnWriter) -> Callable[[bytes], Row]:
     names = [f"c{i}" for i in range(len(schema.columns))]
     unpack = f"{', '.join(names)}, = " if names else "_, = "
     plain, nullable = [], []
@@ -104,7 +106,7 @@ def _compile(schema: TableSchema, writer: Writer) -> Callable[[bytes], Row]:
         plain += [f"      {line}" for line in lines]
         nullable += [f"    if {name} is None: v{i} = None", "    else:", *(f"      {line}" for line in lines)]
     result = f"return {row(f'v{i}' for i in range(len(names)))}"
-    writer.globals |= {"unescape": unescape, "again": _CopyReader(schema).row}
+    writer.globals["again"] = _CopyReader(schema).row
     source = [
         "def decode(line):",
         "  GLOBAL",
@@ -124,7 +126,7 @@ def _compile(schema: TableSchema, writer: Writer) -> Callable[[bytes], Row]:
     return decode
 
 
-def _compile_block(schema: TableSchema, writer: Writer) -> Callable[[bytes], list[Row]]:
+def _compile_block(schema: TableSchema, writer: ColumnWriter) -> Callable[[bytes], list[Row]]:
     width = len(schema.columns)
     if not width:
         return lambda lines: [()] * lines.count(b"\n")

@@ -13,13 +13,9 @@ all rows of a transaction that took ``now()`` have the same.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Collection, Iterable, Sequence
-from datetime import UTC, datetime, timedelta
-from itertools import repeat
-from operator import itemgetter, sub
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, Final
 
-from connectors.postgres.types.escapes import NULL, unescape
 from connectors.postgres.types.temporal import BYTE_DAYS, BYTE_MINUTES, DAYS, MINUTES
 from connectors.postgres.types.values import Parse, UnknownLabel, parser
 from liberator.event import ABSENT
@@ -35,13 +31,6 @@ _SHORT: Final = 64
 _REPEATING: Final = {
     Kind.INT16, Kind.INT32, Kind.INT64, Kind.DECIMAL, Kind.STRING, Kind.TIME, Kind.INTERVAL, Kind.ARRAY,
     Kind.NATIVE,
-}  # fmt: skip
-_DAY: Final = timedelta(days=1)
-_MICROSECOND: Final = timedelta(microseconds=1)
-#: Types of which no text has a backslash.
-_BARE: Final = {
-    Kind.INT16, Kind.INT32, Kind.INT64, Kind.UINT64, Kind.FLOAT64, Kind.BOOL, Kind.DATE, Kind.TIMESTAMP,
-    Kind.TIMESTAMPTZ, Kind.DECIMAL,
 }  # fmt: skip
 
 
@@ -96,24 +85,26 @@ class Writer:
             "TROUBLE": TROUBLE,
             "DAYS": BYTE_DAYS if binary else DAYS,
             "MINUTES": BYTE_MINUTES if binary else MINUTES,
-            "NULL": NULL,
         }
         self._types = tuple(column.type for column in schema.columns)
         self._binary = binary
         self._given: dict[object, str] = {}
         self._before: set[str] = set()
         self._overflow = overflow
-        self._remembered: dict[int, Remembered] = {}
-        self._remembered_fields: dict[int, Remembered] = {}
+        self._remembered: list[tuple[int, Remembered]] = []
         for i, type_ in enumerate(self._types):
             if type_.kind in _REPEATING and i not in plain and i not in schema.key:
-                self._remembered[i] = Remembered(parser(type_), overflow)
-                self.globals[f"r{i}"] = self._remembered[i]
+                self._remember(i, f"r{i}", parser(type_))
+        self._repeating = frozenset(i for i, _ in self._remembered)
+
+    def _remember(self, index: int, name: str, parse: Parse) -> None:
+        """Make a dict of this name, for the values of a column."""
+        self.globals[name] = Remembered(parse, self._overflow)
+        self._remembered.append((index, self.globals[name]))
 
     def many(self) -> set[int]:
         """The columns whose values are too many to be remembered, or will soon be."""
-        both = (*self._remembered.items(), *self._remembered_fields.items())
-        return {i for i, values in both if not values.promising}
+        return {i for i, values in self._remembered if not values.promising}
 
     def run(self, source: Iterable[str], what: str) -> dict[str, Any]:
         """Execute the lines; returns their globals. ``what`` stands for a file name in tracebacks."""
@@ -130,7 +121,7 @@ class Writer:
         They belong into a function whose first line is ``GLOBAL``.
         """
         type_, start = self._types[index], 1 if self._binary else 0
-        if index in self._remembered:
+        if index in self._repeating:
             return [f"{result} = r{index}[{x}]"]
         expression = self.value(index, x, start)
         if type_.kind not in (Kind.TIMESTAMP, Kind.TIMESTAMPTZ):
@@ -144,64 +135,6 @@ class Writer:
             f"  {text} = {x}",
             f"{result} = {value}",
         ]
-
-    def column(self, index: int, x: str, result: str) -> list[str]:
-        """Statements that set the variable ``result`` to the values of a column in many lines of ``copy``.
-        The variable ``x`` holds their fields as they came; ``escaped`` whether there is a backslash in any
-        column's."""
-        type_ = self._types[index]
-        if index in self._remembered:
-            return [f"{result} = list(map({self._fields(index)}.__getitem__, {x}))"]
-        each = self.value(index, "x")
-        if type_.kind in _BARE:
-            # A null, or what is not the usual case, has no place among the others.
-            return [
-                "try:",
-                f"  {result} = {self._every(index, x)}",
-                "except TROUBLE:",
-                f"  {result} = [None if x == NULL else {each} for x in {x}]",
-            ]
-        self.globals["unescape"] = unescape
-        lines = [
-            "if escaped:",
-            f"  {x} = [None if x == NULL else unescape(x) if '\\\\' in x else x for x in {x}]",
-        ]
-        if each == "x":
-            return [*lines, f"{result} = {x}"]
-        return [
-            *lines,
-            f"  {result} = [None if x is None else {each} for x in {x}]",
-            "else:",
-            f"  {result} = {self._every(index, x)}",
-        ]
-
-    def _fields(self, index: int) -> str:
-        """The name of a dict from fields to values."""
-        parse = parser(self._types[index])
-
-        def value(field: str) -> Any:
-            return None if field == NULL else parse(unescape(field) if "\\" in field else field)
-
-        self._remembered_fields[index] = Remembered(value, self._overflow)
-        name = f"f{index}"
-        self.globals[name] = self._remembered_fields[index]
-        return name
-
-    def _every(self, index: int, x: str) -> str:
-        """An expression for the values of many texts, none of them null or escaped."""
-        type_, each = self._types[index], self.value(index, "x")
-        match type_.kind:
-            case Kind.INT16 | Kind.INT32 | Kind.INT64 | Kind.UINT64:
-                return f"list(map(int, {x}))"
-            case Kind.FLOAT64:
-                return f"list(map(float, {x}))"
-            case Kind.BOOL | Kind.ENUM | Kind.DATE:
-                return f"list(map({each.removesuffix('[x]')}.__getitem__, {x}))"
-            case Kind.DECIMAL if type_.scale is not None and type_.scale > 0:
-                return f"{self._give((type_, 'all'), _decimals(type_.scale))}({x})"
-            case Kind.TIMESTAMP | Kind.TIMESTAMPTZ:
-                return f"{self._give((type_, 'all'), _stamps(type_))}({x})"
-        return f"[{each} for x in {x}]"
 
     def value(self, index: int, x: str, start: int = 0) -> str:
         """An expression for a column's value, whose text is ``x[start:]``; ``x`` is a variable."""
@@ -276,42 +209,3 @@ class Writer:
 def row(values: Iterable[str]) -> str:
     """The source of a tuple of expressions."""
     return "(" + "".join(f"{value}, " for value in values) + ")"
-
-
-def _decimals(scale: int) -> Callable[[Sequence[str]], list[int]]:
-    """A function from texts with so many digits behind their points to the digits. Raises one of TROUBLE for
-    any other text."""
-    point = itemgetter(-scale - 1)
-
-    def decimals(texts: Sequence[str]) -> list[int]:
-        joined = " ".join(texts)
-        if joined.count(".") != len(texts) or set(map(point, texts)) != {"."}:
-            raise ValueError
-        return list(map(int, joined.replace(".", "").split(" ")))
-
-    return decimals
-
-
-def _stamps(type_: LogicalType) -> Callable[[Sequence[str]], list[int]]:
-    """A function from texts of timestamps to microseconds since 1970. Raises one of TROUBLE for texts that
-    :class:`datetime.datetime` does not know."""
-    zone = "+00" if type_.kind is Kind.TIMESTAMPTZ else ""
-    epoch = datetime(1970, 1, 1, tzinfo=UTC if zone else None)
-    parse = parser(type_)
-    # With no digit behind the seconds, or one to six.
-    lengths = {len(f"0000-00-00 00:00:00{zone}") + digits for digits in (0, 2, 3, 4, 5, 6, 7)}
-
-    def stamps(texts: Sequence[str]) -> list[int]:
-        # A session with other settings prints all of them otherwise: the first one tells.
-        parse(texts[0])
-        if not set(map(len, texts)) <= lengths:
-            raise ValueError
-        times = list(map(datetime.fromisoformat, texts))
-        first = min(times)
-        between = map(sub, times, repeat(first))
-        at = (first - epoch) // _MICROSECOND
-        if max(times) - first < _DAY:  # not to ask each for its days saves a third
-            return [at + t.seconds * 1_000_000 + t.microseconds for t in between]
-        return [at + t.days * 86_400_000_000 + t.seconds * 1_000_000 + t.microseconds for t in between]
-
-    return stamps
