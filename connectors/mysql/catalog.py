@@ -106,7 +106,8 @@ class Chosen:
     def __call__(self, full_name: str) -> bool:
         if not self._wanted(full_name) or self.ghost(full_name):
             return False
-        return not is_bookkeeping(full_name.partition(".")[2], full_name, self._patterns)
+        # A database's name may have dots; theirs have none.
+        return not is_bookkeeping(full_name.rpartition(".")[2], full_name, self._patterns)
 
     def ghost(self, full_name: str) -> bool:
         """Whether it belongs to a schema change under way."""

@@ -6,6 +6,7 @@ import struct
 
 import pytest
 
+from connectors.mysql.catalog import Chosen
 from connectors.mysql.native import NativeType, TypeOptions
 from connectors.mysql.result import from_result, parse_column_definition
 from connectors.mysql.types import CatalogColumn, from_catalog
@@ -125,3 +126,12 @@ def test_a_damaged_column_definition_is_a_typed_error() -> None:
     for cut in range(len(good)):
         with pytest.raises(DecodeError):
             parse_column_definition(good[:cut])
+
+
+def test_a_sinks_own_tables_are_captured_only_if_named_in_full_whatever_the_databases_name():
+    for database in ("shop", "my.shop"):
+        everything = Chosen([f"{database}.*"], [])
+        assert everything(f"{database}.orders")
+        assert not everything(f"{database}.liberator_cursors")
+        assert not everything(f"{database}.liberator_tables")
+        assert Chosen([f"{database}.liberator_cursors"], [])(f"{database}.liberator_cursors")

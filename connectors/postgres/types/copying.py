@@ -116,7 +116,7 @@ def _compile(schema: TableSchema, writer: ColumnWriter) -> Callable[[bytes], Row
         f"      {unpack}s.split('\\t')",
         *plain,
         f"      {result}",
-        f"    {unpack}[None if x == '\\\\N' else unescape(x) if '\\\\' in x else x for x in s.split('\\t')]",
+        f"    {unpack}[None if x == NULL else unescape(x) if '\\\\' in x else x for x in s.split('\\t')]",
         *nullable,
         f"    {result}",
         "  except TROUBLE: pass",

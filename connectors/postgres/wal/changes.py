@@ -346,9 +346,10 @@ class ChangeDecoder:
             return
         before: Row | None = None
         row: Row | None = None
-        if message[0] == 73:
+        kind = message[:1]
+        if kind == b"I":
             row = rel.decoder.insert(message, 0)
-        elif message[0] == 85:
+        elif kind == b"U":
             before, row, _ = rel.decoder.update(message, 0)
         else:
             before, _ = rel.decoder.delete(message, 0)
