@@ -65,6 +65,26 @@ def test_such_a_transaction_may_be_sent_again(database):
             wal.reopen()
 
 
+def test_a_start_at_every_place_of_a_transaction_that_is_passed_over_from_its_middle_on(database):
+    run(database, "create table t (id int primary key, big text)")
+    wal = Wal(database, skip_origins=["ours"], snapshot="none", batch=2)
+    with closing(wal.open()):
+        wal.read()
+        rows = [f"insert into t values ({n}, repeat('x', 400000))" for n in range(12)]
+        together(database, *rows[:6], says("ours"), *rows[6:])
+        run(database, "insert into t values (12, '')")
+        target, told, starts = wal.source.current(), [], 0
+        while not wal.source.reached(wal.state, target):
+            batch = wal.source.read()
+            if batch.events:
+                told += [(brief(e)[2]["id"], e.ordinal) for e in batch.events]
+                wal.state, starts = batch.state, starts + 1
+                wal.reopen()
+            wal.state = batch.state
+    assert told == [*((n, n + 1) for n in range(6)), (12, 1)]
+    assert starts > 2, "no start in its middle"
+
+
 def test_rows_of_a_chunk_that_are_older_than_what_was_passed_over_are_not_told(database, monkeypatch):
     run(database, TABLE, "insert into t select n, n from generate_series(1, 9) n")
     finish = chunks.ChunkReader.finish
